@@ -1,0 +1,176 @@
+"""What the orchestrator needs from the world: four small protocols.
+
+Anything that has these methods will do; there is no base class to inherit from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeAlias, runtime_checkable
+
+from .types.content import Content
+from .types.messages import Message
+from .types.sampling import Completion, InferenceRequest, ToolCallDelta
+from .types.steps import Hit, Verdict
+from .types.tools import ToolDef
+
+Delta: TypeAlias = str | ToolCallDelta | Completion
+"""What a provider yields: text, pieces of calls, and last the whole message. A provider that yields only text may
+leave the `Completion` out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A request that is ready to be sent.
+
+    Attributes:
+        prompt: The exact text that the model will see: the rendered prompt, or the request's JSON body.
+        request: What was asked for.
+        payload: Whatever the provider needs to send it.
+    """
+
+    prompt: str
+    request: InferenceRequest
+    payload: Any = None
+
+
+@runtime_checkable
+class Inference(Protocol):
+    """A model behind some server or library."""
+
+    @property
+    def model(self) -> str:
+        """The model string, `provider/model`."""
+        ...
+
+    async def prepare(self, request: InferenceRequest) -> Prepared:
+        """Builds the exact prompt. No text is generated yet; the orchestrator logs the prompt first."""
+        ...
+
+    def generate(self, prepared: Prepared) -> AsyncIterator[Delta]:
+        """Generates the answer. Closing the iterator ends the generation and its connection.
+
+        Raises:
+            InferenceError: In any of its kinds.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Frees connections and threads."""
+        ...
+
+
+@runtime_checkable
+class Embedder(Protocol):
+    """A model that turns texts into vectors."""
+
+    @property
+    def model(self) -> str:
+        """The model string."""
+        ...
+
+    async def embed(self, texts: Sequence[str]) -> list[list[float]]:
+        """One vector for each text, in order, all of one length.
+
+        Raises:
+            InferenceError: In any of its kinds.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ToolContext:
+    """What a running tool may know of its surroundings.
+
+    Attributes:
+        session_id: The session.
+        turn_id: The turn.
+        call_id: The call that it answers.
+        deadline: When the turn's time ends, on `time.monotonic`'s clock; None is no limit.
+        report: Sends progress to whoever reads the stream.
+    """
+
+    session_id: str = ""
+    turn_id: str = ""
+    call_id: str = ""
+    deadline: float | None = None
+    report: Callable[[Content], None] = lambda _content: None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolPolicy:
+    """How the orchestrator may run a tool.
+
+    Attributes:
+        timeout: Seconds for one call; None is no limit.
+        idempotent: A second run does no harm, so a call that was cut off may run again.
+        parallel: May run beside its neighbours; otherwise it is a barrier.
+        approve: Ask the caller first: always, never, or as a function of the arguments says.
+        client: The tool runs on the caller's side: the turn pauses until `resume` brings the result.
+    """
+
+    timeout: float | None = 60.0
+    idempotent: bool = False
+    parallel: bool = True
+    approve: bool | Callable[[Mapping[str, Any]], bool] = False
+    client: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ToolOutput:
+    """A tool's result: what the model reads, and structured extras for the caller."""
+
+    content: Content
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@runtime_checkable
+class Tool(Protocol):
+    """Something a model can call."""
+
+    @property
+    def definition(self) -> ToolDef:
+        """As the model sees it."""
+        ...
+
+    @property
+    def policy(self) -> ToolPolicy:
+        """How it may be run."""
+        ...
+
+    async def invoke(self, arguments: Mapping[str, Any], context: ToolContext) -> ToolOutput:
+        """Checks the arguments against the schema and runs the tool.
+
+        Raises:
+            ToolError: Its text is what the model reads.
+        """
+        ...
+
+
+@runtime_checkable
+class MemoryBank(Protocol):
+    """Something that can be searched for text."""
+
+    @property
+    def name(self) -> str:
+        """The bank's name."""
+        ...
+
+    async def aquery(self, query: str, *, k: int = 5) -> Sequence[Hit]:
+        """The best `k` chunks, best first."""
+        ...
+
+
+@runtime_checkable
+class Shield(Protocol):
+    """Something that judges content before it takes effect."""
+
+    @property
+    def shield_id(self) -> str:
+        """The shield's id."""
+        ...
+
+    async def check(self, messages: Sequence[Message]) -> Verdict:
+        """Judges the last message, in the light of those before it."""
+        ...

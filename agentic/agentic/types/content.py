@@ -1,0 +1,175 @@
+"""What a message holds: text, images, or a mixture of both in order."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Literal, TypeAlias
+
+from pydantic import ConfigDict
+
+from .errors import InvalidInput
+
+MAX_IMAGE_BYTES = 50 * 1024 * 1024
+"""The largest image taken, in bytes: what hosted vision endpoints take at the most."""
+
+_MAGIC: tuple[tuple[bytes, str], ...] = (
+    (b"\x89PNG\r\n\x1a\n", "image/png"),
+    (b"\xff\xd8\xff", "image/jpeg"),
+    (b"GIF87a", "image/gif"),
+    (b"GIF89a", "image/gif"),
+    (b"BM", "image/bmp"),
+    (b"II*\x00", "image/tiff"),
+    (b"MM\x00*", "image/tiff"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A run of text."""
+
+    text: str
+    type: Literal["text"] = "text"
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """An image: its bytes, or the http(s) URL at which a provider can fetch it.
+
+    Exactly one of `data` and `url` is set. Build one from anything with `Image.of`.
+
+    Attributes:
+        data: The encoded file (PNG, JPEG, GIF, WebP, BMP or TIFF), at most 50 MiB.
+        url: An http or https URL.
+        media_type: The MIME type; read from the first bytes when `data` is given.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
+
+    data: bytes | None = None
+    url: str | None = None
+    media_type: str = ""
+    type: Literal["image"] = "image"
+
+    def __post_init__(self) -> None:
+        if (self.data is None) == (self.url is None):
+            raise InvalidInput("An image needs either data or a URL.")
+        if self.data is not None:
+            object.__setattr__(self, "media_type", _media_type(self.data))
+        elif not (self.url or "").lower().startswith(("http://", "https://")):
+            raise InvalidInput(f"An image URL must begin with http:// or https://, not {str(self.url)[:40]!r}.")
+
+    @classmethod
+    def of(cls, source: Image | bytes | str | Path) -> Image:
+        """Makes an image from bytes, a path, an http(s) URL or a data URL.
+
+        A path is read now, so that the session's log holds the picture itself.
+
+        Raises:
+            InvalidInput: The file is missing, too large or not an image; the data URL is broken.
+        """
+        match source:
+            case Image():
+                return source
+            case bytes() | bytearray() | memoryview():
+                return cls(data=bytes(source))
+            case str() if source.lower().startswith("data:"):
+                return cls(data=_from_data_url(source))
+            case str() if source.lower().startswith(("http://", "https://")):
+                return cls(url=source)
+            case str() | Path():
+                return cls(data=_read(Path(source)))
+        raise InvalidInput(f"An image is bytes, a path or a URL, not {type(source).__name__}.")
+
+    @property
+    def data_url(self) -> str:
+        """The image as a `data:` URL, or its http(s) URL when it has no bytes here."""
+        if self.data is None:
+            return self.url or ""
+        return f"data:{self.media_type};base64,{base64.b64encode(self.data).decode('ascii')}"
+
+    def __repr__(self) -> str:
+        what = repr(self.url) if self.data is None else f"{len(self.data)} bytes"
+        return f"Image({what}, {self.media_type or 'unknown type'})"
+
+
+Part: TypeAlias = Text | Image
+Content: TypeAlias = str | tuple[Part, ...]
+"""A message's content: plain text, or parts in order."""
+
+ContentLike: TypeAlias = str | Text | Image | Sequence[str | Text | Image]
+"""What callers may pass where content is wanted; strings in a list are text."""
+
+
+def content_of(value: ContentLike, images: Sequence[Image | bytes | str | Path] = ()) -> Content:
+    """Turns what a caller passed into content.
+
+    Args:
+        value: Text, an image, or a list of both.
+        images: More images, put before the text: a vision model attends from text back to images.
+
+    Raises:
+        InvalidInput: A part is neither text nor an image.
+    """
+    if isinstance(value, str) and not images:
+        return value
+    listed: Sequence[object] = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
+    parts: list[Part] = [Image.of(image) for image in images]
+    for part in listed:
+        match part:
+            case Text() | Image():
+                parts.append(part)
+            case str():
+                parts.append(Text(part))
+            case _:
+                raise InvalidInput(f"Content is text or images, not {type(part).__name__}.")
+    return tuple(parts)
+
+
+def text_of(content: Content) -> str:
+    """The text of some content, images left out."""
+    if isinstance(content, str):
+        return content
+    return "".join(part.text for part in content if isinstance(part, Text))
+
+
+def images_of(content: Content) -> tuple[Image, ...]:
+    """The images of some content, in order."""
+    if isinstance(content, str):
+        return ()
+    return tuple(part for part in content if isinstance(part, Image))
+
+
+def _media_type(data: bytes) -> str:
+    if not data:
+        raise InvalidInput("The image is empty.")
+    if len(data) > MAX_IMAGE_BYTES:
+        raise InvalidInput(f"The image has {len(data):,} bytes; the limit is {MAX_IMAGE_BYTES:,}.")
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "image/webp"
+    for magic, media_type in _MAGIC:
+        if data.startswith(magic):
+            return media_type
+    raise InvalidInput("These bytes are no image: expected PNG, JPEG, GIF, WebP, BMP or TIFF.")
+
+
+def _from_data_url(url: str) -> bytes:
+    head, comma, body = url.partition(",")
+    if not comma or not head.lower().endswith(";base64"):
+        raise InvalidInput("A data URL for an image must look like data:image/png;base64,….")
+    try:
+        return base64.b64decode(body, validate=True)
+    except binascii.Error as error:
+        raise InvalidInput(f"The image's data URL is not valid base64: {error}.") from None
+
+
+def _read(path: Path) -> bytes:
+    try:
+        if path.stat().st_size > MAX_IMAGE_BYTES:
+            raise InvalidInput(f"{path} is larger than {MAX_IMAGE_BYTES:,} bytes.")
+        return path.read_bytes()
+    except OSError as error:
+        raise InvalidInput(f"Cannot read the image {path}: {error.strerror or error}.") from None

@@ -1,0 +1,121 @@
+"""How a model picks its next token, and what a provider is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from .errors import InvalidInput
+from .messages import AssistantMessage, Message
+from .tools import ToolChoice, ToolDef
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SamplingParams:
+    """Sampling parameters, as Llama Stack names them.
+
+    Attributes:
+        strategy: `greedy` takes the likeliest token; `top_p` and `top_k` draw from the likeliest ones.
+        temperature: For `top_p` and `top_k`; above 0. Default 1.0.
+        top_p: For `top_p`: the probability mass drawn from, in (0, 1]. Default 0.95.
+        top_k: For `top_k`: how many tokens are drawn from, at least 1. Default 40.
+        max_tokens: The longest answer in tokens; None leaves it to the server.
+        stop: Strings that end the answer; they are not part of it.
+        seed: For repeatable draws where the server honours it.
+        repetition_penalty: Above 0; 1.0 is none.
+
+    Raises:
+        InvalidInput: A value is out of its range.
+    """
+
+    strategy: Literal["greedy", "top_p", "top_k"] = "greedy"
+    temperature: float = 1.0
+    top_p: float = 0.95
+    top_k: int = 40
+    max_tokens: int | None = None
+    stop: tuple[str, ...] = ()
+    seed: int | None = None
+    repetition_penalty: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.strategy not in ("greedy", "top_p", "top_k"):
+            raise InvalidInput(f"strategy must be greedy, top_p or top_k, not {self.strategy!r}.")
+        if self.strategy != "greedy" and not 0 < self.temperature <= 10:
+            raise InvalidInput(f"temperature must be above 0 and at most 10, not {self.temperature}.")
+        if not 0 < self.top_p <= 1:
+            raise InvalidInput(f"top_p must be above 0 and at most 1, not {self.top_p}.")
+        if self.top_k < 1:
+            raise InvalidInput(f"top_k must be at least 1, not {self.top_k}.")
+        if self.max_tokens is not None and self.max_tokens < 1:
+            raise InvalidInput(f"max_tokens must be at least 1, not {self.max_tokens}.")
+        if not 0 < self.repetition_penalty <= 10:
+            raise InvalidInput(f"repetition_penalty must be above 0 and at most 10, not {self.repetition_penalty}.")
+        if isinstance(self.stop, str):
+            raise InvalidInput("stop is a sequence of strings, not one string.")
+        object.__setattr__(self, "stop", tuple(self.stop))
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens that one inference took; 0 where the server did not say."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(self.input_tokens + other.input_tokens, self.output_tokens + other.output_tokens)
+
+    @property
+    def total(self) -> int:
+        """Both together."""
+        return self.input_tokens + self.output_tokens
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InferenceRequest:
+    """What a provider is asked for.
+
+    Attributes:
+        messages: The conversation so far; a system message, if any, comes first.
+        tools: The tools the model may call.
+        tool_choice: Whether it may, must or must not call one.
+        sampling: How tokens are drawn.
+        response_format: A JSON schema that the answer's text must satisfy, or None.
+    """
+
+    messages: Sequence[Message]
+    tools: Sequence[ToolDef] = ()
+    tool_choice: ToolChoice = "auto"
+    sampling: SamplingParams = SamplingParams()
+    response_format: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCallDelta:
+    """A piece of a call that a model is writing; the finished call comes with the `Completion`.
+
+    Attributes:
+        index: Which call of the message, from 0.
+        name: The tool's name, in the call's first piece only.
+        arguments: The next piece of the arguments' text.
+    """
+
+    index: int
+    name: str = ""
+    arguments: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """The end of a generation: the whole message.
+
+    Attributes:
+        message: The assistant's message; its content is what the text deltas concatenate to.
+        usage: Tokens taken.
+        raw: The generated text with special tokens, where the provider saw it.
+    """
+
+    message: AssistantMessage
+    usage: Usage = Usage()
+    raw: str | None = None

@@ -1,0 +1,243 @@
+"""The four kinds of step that a turn is made of, and what each leaves behind."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import Discriminator
+
+from .messages import AssistantMessage
+from .sampling import Usage
+from .tools import ToolCall, ToolResponse
+
+
+class StepType(StrEnum):
+    """Llama Stack's four kinds of step."""
+
+    INFERENCE = "inference"
+    TOOL_EXECUTION = "tool_execution"
+    SHIELD_CALL = "shield_call"
+    MEMORY_RETRIEVAL = "memory_retrieval"
+
+
+class Touchpoint(StrEnum):
+    """Where in a turn a shield looks."""
+
+    INPUT = "user-input"
+    OUTPUT = "assistant-output"
+    TOOL_CALL = "tool-call"
+    TOOL_RESULT = "tool-result"
+
+
+@dataclass(frozen=True, slots=True)
+class SafetyViolation:
+    """Why a shield objects, as Llama Stack has it.
+
+    Attributes:
+        user_message: What the user is told instead.
+        metadata: `violation_type` holds the category's code (`S1` … `S14`) where there is one.
+        violation_level: `error` blocks; `warn` and `info` are only recorded.
+    """
+
+    user_message: str = "I can't answer that. Can I help with something else?"
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    violation_level: Literal["info", "warn", "error"] = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What one shield said.
+
+    Attributes:
+        shield_id: Which shield.
+        violation: Its objection, or None.
+        raw: The shield's own answer.
+        model: The model behind it, or an empty string.
+        prompt: The exact text that it judged.
+        error: Why it could not judge (time-out, unreadable answer), or None; `violation` then follows its policy.
+    """
+
+    shield_id: str
+    violation: SafetyViolation | None = None
+    raw: str = ""
+    model: str = ""
+    prompt: str = ""
+    error: str | None = None
+    outcome: Literal["verdict"] = "verdict"
+
+    @property
+    def blocked(self) -> bool:
+        """Whether the content must not pass."""
+        return self.violation is not None and self.violation.violation_level == "error"
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A chunk that a memory bank found.
+
+    Attributes:
+        text: The chunk.
+        score: Finite; larger is better; the bank documents its scale.
+        document_id: The document it is part of.
+        bank: The bank's name.
+        title: The document's title.
+        source: A path or URL.
+        position: Page, heading path or character span.
+        metadata: The document's own metadata.
+    """
+
+    text: str
+    score: float
+    document_id: str
+    bank: str = ""
+    title: str = ""
+    source: str = ""
+    position: Mapping[str, Any] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Retrieval:
+    """What memory retrieval found, and the text that went into the prompt."""
+
+    query: str
+    hits: tuple[Hit, ...] = ()
+    inserted: str = ""
+    outcome: Literal["retrieval"] = "retrieval"
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """What a model generated.
+
+    Attributes:
+        message: The decoded message.
+        usage: Tokens taken.
+        raw: The generated text with special tokens, where the provider saw it.
+    """
+
+    message: AssistantMessage
+    usage: Usage = Usage()
+    raw: str | None = None
+    outcome: Literal["generation"] = "generation"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a step did not end as it should have: the error's class and its text."""
+
+    error: str
+    message: str
+    outcome: Literal["failure"] = "failure"
+
+
+Outcome: TypeAlias = Annotated[Generation | Verdict | Retrieval | Failure, Discriminator("outcome")]
+"""What a step left behind; a tool execution leaves its responses instead."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InferenceStep:
+    """The model was asked.
+
+    Attributes:
+        step_id: Unique; pass it (or the step) to `session.prompt` for the exact prompt.
+        turn_id: The turn it belongs to.
+        started_at: UTC.
+        completed_at: UTC; None while it runs or when it was cut off.
+        model: The model string.
+        generation: What came back, or None.
+        failure: Why nothing came back, or None.
+    """
+
+    step_id: str
+    turn_id: str
+    started_at: datetime
+    completed_at: datetime | None = None
+    model: str = ""
+    generation: Generation | None = None
+    failure: Failure | None = None
+    step_type: Literal["inference"] = "inference"
+
+    @property
+    def message(self) -> AssistantMessage | None:
+        """The model's message, or None."""
+        return self.generation.message if self.generation else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolExecutionStep:
+    """The model's calls were carried out.
+
+    Attributes:
+        step_id: Unique.
+        turn_id: The turn it belongs to.
+        started_at: UTC.
+        completed_at: UTC, or None.
+        tool_calls: The calls of the message before, in order.
+        tool_responses: One for each call and in the same order, once the step is complete.
+    """
+
+    step_id: str
+    turn_id: str
+    started_at: datetime
+    completed_at: datetime | None = None
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_responses: tuple[ToolResponse, ...] = ()
+    step_type: Literal["tool_execution"] = "tool_execution"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShieldCallStep:
+    """The shields of one touchpoint looked at content.
+
+    Attributes:
+        step_id: Unique.
+        turn_id: The turn it belongs to.
+        started_at: UTC.
+        completed_at: UTC, or None.
+        touchpoint: Where in the turn.
+        verdict: The first block, or else the last shield's verdict; None until complete.
+        failure: Why there is no verdict, or None.
+    """
+
+    step_id: str
+    turn_id: str
+    started_at: datetime
+    completed_at: datetime | None = None
+    touchpoint: Touchpoint = Touchpoint.INPUT
+    verdict: Verdict | None = None
+    failure: Failure | None = None
+    step_type: Literal["shield_call"] = "shield_call"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryRetrievalStep:
+    """Memory banks were searched.
+
+    Attributes:
+        step_id: Unique.
+        turn_id: The turn it belongs to.
+        started_at: UTC.
+        completed_at: UTC, or None.
+        banks: The names of the banks asked.
+        retrieval: What was found, or None.
+        failure: Why nothing could be searched, or None.
+    """
+
+    step_id: str
+    turn_id: str
+    started_at: datetime
+    completed_at: datetime | None = None
+    banks: tuple[str, ...] = ()
+    retrieval: Retrieval | None = None
+    failure: Failure | None = None
+    step_type: Literal["memory_retrieval"] = "memory_retrieval"
+
+
+Step: TypeAlias = Annotated[
+    InferenceStep | ToolExecutionStep | ShieldCallStep | MemoryRetrievalStep, Discriminator("step_type")
+]
