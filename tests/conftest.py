@@ -1,7 +1,14 @@
-"""What every test gets: folders of its own, and the asyncio backend for async tests."""
+"""What every test gets: folders of its own, asyncio for async tests, and a look at what it leaves behind."""
 
 from __future__ import annotations
 
+import asyncio
+import logging
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from logging.handlers import BufferingHandler
 from pathlib import Path
 
 import pytest
@@ -25,3 +32,45 @@ def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AGENTIC_CONFIG_DIR", str(tmp_path / "config"))
     for name in KEYS:
         monkeypatch.delenv(name, raising=False)
+
+
+KEPT_THREADS = ("agentic-portal", "asyncio_")
+"""The process's one loop for sync calls, and that loop's look-ups of host names, live as long as the process."""
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_behind() -> Iterator[None]:
+    """Fails a test that leaves a thread, a child process or a task, or whose tasks asyncio complains about."""
+    threads, children = set(threading.enumerate()), child_processes()
+    complaints = BufferingHandler(capacity=1000)
+    complaints.setLevel(logging.ERROR)
+    logging.getLogger("asyncio").addHandler(complaints)
+    yield
+    logging.getLogger("asyncio").removeHandler(complaints)
+    left: list[object] = [record.getMessage() for record in complaints.buffer]
+    left += portal_tasks()
+    for thread in set(threading.enumerate()) - threads:
+        thread.join(timeout=2)
+        if thread.is_alive() and not thread.name.startswith(KEPT_THREADS):
+            left.append(thread)
+    left += child_processes() - children
+    assert not left, f"This test left behind: {left}"
+
+
+def portal_tasks() -> set[object]:
+    """The unfinished tasks of the loop that runs sync calls, if there is one."""
+    portal = getattr(sys.modules.get("agentic.portal"), "_portal", None)
+    return set(asyncio.all_tasks(portal.loop)) if portal else set()
+
+
+def child_processes() -> set[str]:
+    """This process's children, ended ones that nobody waited for included: `pid (command)`. Empty without /proc."""
+    found = set()
+    for file in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            process, _, fields = file.read_text(encoding="utf-8", errors="replace").rpartition(")")
+        except OSError:  # it has just ended
+            continue
+        if int(fields.split()[1]) == os.getpid():
+            found.add(f"{process})")
+    return found

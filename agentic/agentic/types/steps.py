@@ -67,12 +67,24 @@ class Verdict:
     model: str = ""
     prompt: str = ""
     error: str | None = None
-    outcome: Literal["verdict"] = "verdict"
 
     @property
     def blocked(self) -> bool:
         """Whether the content must not pass."""
         return self.violation is not None and self.violation.violation_level == "error"
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What the shields of one touchpoint said, in the order in which they were configured."""
+
+    verdicts: tuple[Verdict, ...] = ()
+    outcome: Literal["judgement"] = "judgement"
+
+    @property
+    def violation(self) -> SafetyViolation | None:
+        """The first objection that blocks, or None."""
+        return next((verdict.violation for verdict in self.verdicts if verdict.blocked), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +147,7 @@ class Failure:
     outcome: Literal["failure"] = "failure"
 
 
-Outcome: TypeAlias = Annotated[Generation | Verdict | Retrieval | Failure, Discriminator("outcome")]
+Outcome: TypeAlias = Annotated[Generation | Judgement | Retrieval | Failure, Discriminator("outcome")]
 """What a step left behind; a tool execution leaves its responses instead."""
 
 
@@ -200,8 +212,8 @@ class ShieldCallStep:
         started_at: UTC.
         completed_at: UTC, or None.
         touchpoint: Where in the turn.
-        verdict: The first block, or else the last shield's verdict; None until complete.
-        failure: Why there is no verdict, or None.
+        judgement: What they said; None until complete.
+        failure: Why there is no judgement, or None.
     """
 
     step_id: str
@@ -209,7 +221,7 @@ class ShieldCallStep:
     started_at: datetime
     completed_at: datetime | None = None
     touchpoint: Touchpoint = Touchpoint.INPUT
-    verdict: Verdict | None = None
+    judgement: Judgement | None = None
     failure: Failure | None = None
     step_type: Literal["shield_call"] = "shield_call"
 

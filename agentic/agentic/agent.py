@@ -1,0 +1,230 @@
+"""The agent: what a model, instructions and tools are bundled into. Immutable; sessions hold what changes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeAlias
+
+from . import plugins
+from .inference import connect
+from .inference.strategy import with_strategy
+from .portal import iterate_sync, run_sync
+from .protocols import Inference, MemoryBank, Shield
+from .protocols import Tool as ToolProtocol
+from .session import ImageLike, Input, Session
+from .setup import Setup
+from .store import Store, open_store
+from .tool import Tool
+from .types.errors import ConfigError
+from .types.events import Event
+from .types.sampling import SamplingParams
+from .types.tools import ToolChoice, ToolDef
+from .types.turns import Limits, Turn
+
+ToolLike: TypeAlias = Callable[..., Any] | ToolProtocol | ToolDef | str
+
+DEFAULT_MODEL = "local/default"
+"""The embedded model; `AGENTIC_MODEL` names another default."""
+
+
+class Agent:
+    """A model with instructions, tools, memory and shields.
+
+    Args:
+        model: A model string `provider/model` (`ollama/llama3.2:3b`, `openai/gpt-4o-mini`, `raw/…`, `llama-stack/…`,
+            `local/…`), or any `Inference`. Default: `AGENTIC_MODEL`, or the embedded model.
+        instructions: The system message.
+        tools: Functions, `Tool`s, ids of registered toolgroups (`"builtin::websearch"`), or a `ToolDef` for a tool
+            that runs on the caller's side.
+        tool_choice: `auto`, `required`, `none`, or a tool's name. A forced call is forced once a turn.
+        tool_strategy: How the model is led to call tools: `native`, `constrained` or `routed`; default: what suits it.
+        memory: Banks that are searched before the first inference of each turn.
+        shields: They look at input and output.
+        input_shields: They look at input only.
+        output_shields: They look at output only; text is held back until they have passed it.
+        tool_shields: They look at calls before they run and at results before the model sees them.
+        sampling: How tokens are drawn; greedy by default.
+        limits: What one turn may use; 10 inferences by default.
+        store: Where sessions are kept: a path, an SQLAlchemy URL, a `Store`, or None for memory only. Default: a
+            SQLite file in the user's data folder (`AGENTIC_DATA_DIR`).
+        endpoint: The model server's base URL, instead of the provider's environment variable.
+        api_key: Its key, likewise.
+        name: For listings.
+
+    Raises:
+        ConfigError: A model, tool, bank or shield cannot be found, a key is missing, or two tools share a name.
+        ToolDefinitionError: A function cannot be offered as a tool.
+    """
+
+    def __init__(
+        self,
+        model: str | Inference | None = None,
+        *,
+        instructions: str = "",
+        tools: Sequence[ToolLike] = (),
+        tool_choice: ToolChoice = "auto",
+        tool_strategy: str | None = None,
+        memory: Sequence[MemoryBank | str] = (),
+        shields: Sequence[Shield | str] = (),
+        input_shields: Sequence[Shield | str] = (),
+        output_shields: Sequence[Shield | str] = (),
+        tool_shields: Sequence[Shield | str] = (),
+        sampling: SamplingParams | None = None,
+        limits: Limits | None = None,
+        store: Store | str | Path | None = "default",
+        endpoint: str | None = None,
+        api_key: str | None = None,
+        name: str = "agent",
+    ) -> None:
+        by_name = _by_name(tools)
+        if tool_choice not in ("auto", "required", "none") and tool_choice not in by_name:
+            raise ConfigError(f"tool_choice names {tool_choice!r}, which is none of the agent's tools.")
+        self.name = name
+        self._setup = Setup(
+            inference=_inference(model, endpoint, api_key, tool_strategy),
+            instructions=instructions,
+            tools=by_name,
+            tool_choice=tool_choice,
+            sampling=sampling or SamplingParams(),
+            limits=limits or Limits(),
+            memory=[_load("memory", bank) for bank in memory],
+            input_shields=[_load("shields", shield) for shield in (*shields, *input_shields)],
+            output_shields=[_load("shields", shield) for shield in (*shields, *output_shields)],
+            tool_shields=[_load("shields", shield) for shield in tool_shields],
+        )
+        self._store = open_store(store)
+
+    def __repr__(self) -> str:
+        return f"Agent({self.model!r}, tools={list(self._setup.tools)})"
+
+    @property
+    def model(self) -> str:
+        """The model string."""
+        return self._setup.inference.model
+
+    def session(self, session_id: str | None = None) -> Session:
+        """A session by its name, new or continued; without a name, a new one."""
+        return Session(self._setup, self._store, session_id, agent=self.name)
+
+    async def arun(self, message: Input, *, images: Sequence[ImageLike] = (), limits: Limits | None = None) -> Turn:
+        """Runs one turn in a new session; `turn.session_id` names it. See `Session.arun`."""
+        return await self.session().arun(message, images=images, limits=limits)
+
+    async def astream(
+        self, message: Input, *, images: Sequence[ImageLike] = (), limits: Limits | None = None
+    ) -> AsyncIterator[Event]:
+        """Runs one turn in a new session and yields its events. See `Session.astream`."""
+        async for event in self.session().astream(message, images=images, limits=limits):
+            yield event
+
+    def run(self, message: Input, *, images: Sequence[ImageLike] = (), limits: Limits | None = None) -> Turn:
+        """Runs one turn in a new session; see `arun`."""
+        return run_sync(self.arun(message, images=images, limits=limits))
+
+    def stream(
+        self, message: Input, *, images: Sequence[ImageLike] = (), limits: Limits | None = None
+    ) -> Iterator[Event]:
+        """Runs one turn in a new session and yields its events; see `astream`."""
+        return iterate_sync(lambda: self.astream(message, images=images, limits=limits))
+
+    def describe(self) -> dict[str, Any]:
+        """What the agent is made of, as plain data without secrets."""
+        setup = self._setup
+        return {
+            "name": self.name,
+            "model": self.model,
+            "instructions": setup.instructions,
+            "tool_choice": setup.tool_choice,
+            "tools": [
+                {
+                    "name": tool.definition.name,
+                    "description": tool.definition.description,
+                    "parameters": dict(tool.definition.parameters),
+                    "timeout": tool.policy.timeout,
+                    "idempotent": tool.policy.idempotent,
+                    "parallel": tool.policy.parallel,
+                    "approval": bool(tool.policy.approve),
+                    "runs": "caller" if tool.policy.client else "here",
+                }
+                for tool in setup.tools.values()
+            ],
+            "memory": [bank.name for bank in setup.memory],
+            "input_shields": [shield.shield_id for shield in setup.input_shields],
+            "output_shields": [shield.shield_id for shield in setup.output_shields],
+            "tool_shields": [shield.shield_id for shield in setup.tool_shields],
+            "limits": {
+                "max_infer_iters": setup.limits.max_infer_iters,
+                "seconds": setup.limits.seconds,
+                "tokens": setup.limits.tokens,
+            },
+        }
+
+    async def aclose(self) -> None:
+        """Closes the model's connections and the store."""
+        await self._setup.inference.aclose()
+        await self._store.aclose()
+
+    def close(self) -> None:
+        """Closes the model's connections and the store."""
+        run_sync(self.aclose())
+
+    async def __aenter__(self) -> Agent:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    def __enter__(self) -> Agent:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _inference(
+    model: str | Inference | None, endpoint: str | None, api_key: str | None, strategy: str | None
+) -> Inference:
+    if not isinstance(model, str | None):
+        if endpoint or api_key:
+            raise ConfigError("endpoint and api_key belong to a model string; this model is an object already.")
+        inference = model
+    else:
+        chosen = model or os.environ.get("AGENTIC_MODEL") or DEFAULT_MODEL
+        inference = connect(chosen, endpoint=endpoint, api_key=api_key)
+    return with_strategy(inference, strategy) if strategy else inference
+
+
+def _by_name(tools: Sequence[ToolLike]) -> dict[str, ToolProtocol]:
+    if isinstance(tools, str) or not isinstance(tools, Sequence):
+        raise ConfigError("tools is a list: of functions, Tools, ToolDefs or ids.")
+    by_name: dict[str, ToolProtocol] = {}
+    for listed in tools:
+        for tool in _as_tools(listed):
+            if tool.definition.name in by_name:
+                raise ConfigError(f"Two tools are called {tool.definition.name!r}.", hint="Give one another name.")
+            by_name[tool.definition.name] = tool
+    return by_name
+
+
+def _as_tools(listed: ToolLike) -> Sequence[ToolProtocol]:
+    match listed:
+        case str():
+            loaded: Sequence[ToolProtocol] = plugins.load("tools", listed)(listed)
+            return loaded
+        case ToolDef():
+            return [Tool(listed)]
+        case ToolProtocol():
+            return [listed]
+        case _:
+            return [Tool(listed)]
+
+
+def _load(group: plugins.Group, given: Any) -> Any:
+    return plugins.load(group, given)(given) if isinstance(given, str) else given

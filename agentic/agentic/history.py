@@ -1,0 +1,144 @@
+"""A session's log read into what the engine works with: turns, and the messages that the model sees.
+
+Everything here grows by what a record adds; nothing is computed again from the beginning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from .turn import TurnState, advance
+from .types.errors import NotFound
+from .types.messages import AssistantMessage, Message, UserMessage
+from .types.records import PromptDelta, Record, StepClosed, StepOpened, TurnClosed, TurnOpened
+from .types.steps import Generation, Retrieval, ShieldCallStep, ToolExecutionStep, Touchpoint
+from .types.turns import EndReason, Turn
+
+
+class History:
+    """One session's turns.
+
+    Attributes:
+        session_id: The session.
+        closed: The turns that have ended, in order.
+        state: The turn that has not, or None.
+        messages: The conversation as the model sees it, without the system message.
+        records: How many records were taken in.
+    """
+
+    def __init__(self, session_id: str, records: Iterable[Record] = ()) -> None:
+        self.session_id = session_id
+        self.closed: list[Turn] = []
+        self.state: TurnState | None = None
+        self.messages: list[Message] = []
+        self.records = 0
+        self._turn_begins = 0
+        self._deltas: dict[str, PromptDelta] = {}
+        self._last_prompt: tuple[str, str] | None = None
+        for record in records:
+            self.apply(record)
+
+    @property
+    def turns(self) -> tuple[Turn, ...]:
+        """All turns, an open one last."""
+        return (*self.closed, self.state.turn) if self.state else tuple(self.closed)
+
+    def apply(self, record: Record) -> TurnState:
+        """Takes in one record and returns the state of its turn.
+
+        Raises:
+            IllegalStep: The record cannot follow those before it.
+        """
+        state = advance(self.state, record, self.session_id)
+        self.records += 1
+        match record:
+            case TurnOpened():
+                self._turn_begins = len(self.messages)
+                self.messages.extend(record.input_messages)
+            case StepOpened(prompt=PromptDelta() as delta):
+                self._deltas[record.step.step_id] = delta
+            case StepClosed():
+                self._remember(state, record)
+            case TurnClosed():
+                self._finish(state.turn)
+        self.state = None if isinstance(record, TurnClosed) else state
+        return state
+
+    def _remember(self, state: TurnState, record: StepClosed) -> None:
+        match record.outcome:
+            case Generation(message=message):
+                self.messages.append(message)
+            case Retrieval(inserted=inserted) if inserted:
+                last = self.messages[-1]
+                if isinstance(last, UserMessage):
+                    self.messages[-1] = replace(last, context=inserted)
+            case None:
+                step = state.turn.steps[-1]
+                if isinstance(step, ToolExecutionStep):
+                    self.messages.extend(step.tool_responses)
+
+    def _finish(self, turn: Turn) -> None:
+        self.closed.append(turn)
+        if turn.reason is EndReason.VIOLATION:
+            # The model must not meet blocked content again: of this turn it keeps at most a clean question and the
+            # refusal (DESIGN, promise 6).
+            del self.messages[self._turn_begins :]
+            last = turn.steps[-1] if turn.steps else None
+            if not (isinstance(last, ShieldCallStep) and last.touchpoint is Touchpoint.INPUT):
+                self.messages.extend(turn.input_messages)
+                self.messages.append(turn.output or AssistantMessage())
+
+    # -- exact prompts ------------------------------------------------------------------------------------------------
+
+    def delta_for(self, step_id: str, prompt: str) -> PromptDelta:
+        """The prompt of a new step, as what it adds to the prompt before it."""
+        if self._last_prompt is None and self._deltas:
+            last = next(reversed(self._deltas))
+            self._last_prompt = (last, self.prompt(last))
+        base = self._last_prompt
+        self._last_prompt = (step_id, prompt)
+        if base is None:
+            return PromptDelta(None, 0, prompt)
+        keep = _common_prefix(base[1], prompt)
+        return PromptDelta(base[0], keep, prompt[keep:])
+
+    def prompt(self, step_id: str) -> str:
+        """The exact prompt of an inference step.
+
+        Raises:
+            NotFound: There is no inference step of that id.
+        """
+        if step_id not in self._deltas:
+            raise NotFound(f"Session {self.session_id!r} has no inference step {step_id!r}.")
+        return _resolve(self._deltas, step_id)
+
+
+def _common_prefix(one: str, other: str) -> int:
+    """The length of the common prefix, by halving: comparing slices runs at memory speed, a loop does not."""
+    if other.startswith(one):
+        return len(one)
+    low, high = 0, min(len(one), len(other))
+    while low < high:
+        middle = (low + high + 1) // 2
+        if one[low:middle] == other[low:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+def _resolve(deltas: Mapping[str, PromptDelta], step_id: str) -> str:
+    """Puts a prompt together from its end to its beginning, each character copied once."""
+    pieces: list[str] = []
+    current: str | None = step_id
+    wanted: int | None = None
+    while current is not None and wanted != 0:
+        delta = deltas[current]
+        if wanted is None:
+            wanted = delta.keep + len(delta.tail)
+        if wanted > delta.keep:
+            pieces.append(delta.tail[: wanted - delta.keep])
+            wanted = delta.keep
+        current = delta.base
+    return "".join(reversed(pieces))

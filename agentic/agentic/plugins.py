@@ -1,0 +1,45 @@
+"""Finding what other packages offer: entry points, loaded when they are first asked for.
+
+Groups are `agentic.tools`, `agentic.memory`, `agentic.shields` and `agentic.inference`. An entry point names a
+factory; its own name is an id (`builtin::websearch`, `llama_guard`) or a prefix ending in `::*` (`mcp::*`).
+"""
+
+from __future__ import annotations
+
+import difflib
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, Literal
+
+from .types.errors import ConfigError
+
+Group = Literal["tools", "memory", "shields", "inference"]
+
+
+def names(group: Group) -> list[str]:
+    """The ids of one group, sorted."""
+    return sorted({point.name for point in entry_points(group=f"agentic.{group}")})
+
+
+def load(group: Group, name: str) -> Any:
+    """Loads the factory behind an id.
+
+    Raises:
+        ConfigError: Nothing is registered under it, or it cannot be imported.
+    """
+    point = _find(group, name)
+    if point is None:
+        known = names(group)
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"Did you mean {near[0]!r}?" if near else f"There are: {', '.join(known) or 'none'}."
+        raise ConfigError(f"Nothing called {name!r} is registered under agentic.{group}.", hint=hint)
+    try:
+        return point.load()
+    except ImportError as error:
+        extra = f" Install its extra: pip install 'agentic[{point.extras[0]}]'." if point.extras else ""
+        raise ConfigError(f"{name!r} cannot be loaded: {error}.{extra}") from error
+
+
+def _find(group: Group, name: str) -> EntryPoint | None:
+    points = {point.name: point for point in entry_points(group=f"agentic.{group}")}
+    prefix, separator, _ = name.partition("::")
+    return points.get(name) or points.get(f"{prefix}{separator}*")

@@ -1,0 +1,352 @@
+"""A session: turns after turns in one log, kept in a store."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias, TypeVar
+
+from .history import History
+from .journal import Emit, Journal
+from .orchestrator import Run
+from .portal import iterate_sync, run_sync
+from .setup import Setup
+from .store import Store
+from .stream import EventLog
+from .tool import as_output
+from .types.content import ContentLike, Image, content_of
+from .types.errors import InvalidInput, TurnPending
+from .types.events import Event
+from .types.messages import AssistantMessage, Message, SystemMessage, UserMessage
+from .types.records import Decision
+from .types.steps import InferenceStep, Step
+from .types.tools import ToolResponse
+from .types.turns import EndReason, Limits, PendingCall, Turn, TurnStatus
+
+Input: TypeAlias = ContentLike | UserMessage | Sequence[Message]
+ImageLike: TypeAlias = Image | bytes | str | Path
+Start: TypeAlias = Callable[[Emit], Run]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Deny:
+    """An answer to a call that waits for approval: it must not run.
+
+    Attributes:
+        reason: Why, for the model.
+    """
+
+    reason: str = ""
+
+
+class Session:
+    """A conversation of an agent with somebody, by `agent.session("name")`.
+
+    The same name continues after a restart. One turn runs at a time: a second one gets `SessionBusy`. Every method
+    has an async form with the letter `a` before its name; the sync one runs it on a loop of its own.
+
+    Args:
+        setup: What its turns work with.
+        store: Where its log is.
+        session_id: Its name; None makes a new one.
+        agent: The agent's name, for listings.
+    """
+
+    def __init__(self, setup: Setup, store: Store, session_id: str | None = None, *, agent: str = "") -> None:
+        self.session_id = session_id if session_id is not None else str(uuid.uuid4())
+        self._setup = setup
+        self._store = store
+        self._agent = agent
+        self._history: History | None = None
+        self._events: EventLog | None = None
+        self._task: asyncio.Task[Turn] | None = None
+
+    def __repr__(self) -> str:
+        return f"Session({self.session_id!r})"
+
+    # -- turns --------------------------------------------------------------------------------------------------------
+
+    async def arun(self, message: Input, *, images: Sequence[ImageLike] = (), limits: Limits | None = None) -> Turn:
+        """Runs one turn.
+
+        A turn that an earlier process left unfinished is closed first: calls that had started are told to the model
+        as *outcome unknown*. Call `resume` instead to take that turn up where it was left.
+
+        Args:
+            message: Text, images, a list of both, or messages.
+            images: More images: bytes, paths, URLs or `Image`.
+            limits: Narrower limits for this turn.
+
+        Returns:
+            The turn, ended or paused (`turn.pending`).
+
+        Raises:
+            SessionBusy: Another turn runs in this session.
+            TurnPending: The last turn waits for `resume`.
+            InvalidInput: The message is empty or cannot be read.
+            InferenceError: The model failed. The turn is recorded with reason `error`.
+            StoreError: The log could not be written.
+        """
+        return await self._begin(_messages(message, images), limits, _ignore)
+
+    async def astream(
+        self, message: Input, *, images: Sequence[ImageLike] = (), limits: Limits | None = None
+    ) -> AsyncIterator[Event]:
+        """Runs one turn and yields its events. Arguments and errors are those of `arun`.
+
+        A reader that stops early leaves the turn running; `afollow` takes its events up again.
+        """
+        messages = _messages(message, images)
+        async for event in self._stream(lambda emit: self._begin(messages, limits, emit)):
+            yield event
+
+    async def aresume(self, answers: Mapping[str, Any] | None = None) -> Turn:
+        """Takes up the turn that waits for the caller, or that a dead process left unfinished.
+
+        Args:
+            answers: For a paused turn, by call id: True or `Deny("why")` for a call that waits for approval, the
+                result for a call of a client-side tool (whatever a tool may return, or a `ToolResponse`). Calls left
+                out go on waiting. For an unfinished turn: nothing; calls that never started are run, those that had
+                started are run again when their tool is idempotent and otherwise told as *outcome unknown*.
+
+        Raises:
+            TurnPending: There is nothing to resume, or answers are missing.
+            InvalidInput: An answer names no waiting call, or does not fit it.
+        """
+        return await self._resume(answers or {}, _ignore)
+
+    async def aresume_stream(self, answers: Mapping[str, Any] | None = None) -> AsyncIterator[Event]:
+        """As `aresume`, yielding events."""
+        async for event in self._stream(lambda emit: self._resume(answers or {}, emit)):
+            yield event
+
+    async def afollow(self, after: int = 0) -> AsyncIterator[Event]:
+        """Yields the events of the turn last streamed by this object, from number `after` on (from 0)."""
+        if self._events is None:
+            raise TurnPending("No turn was streamed by this session object.")
+        async for event in self._events.follow(after):
+            yield event
+
+    async def acancel(self) -> Turn | None:
+        """Ends the open turn without running anything more; open calls are answered. None when none is open."""
+        if self._task is not None and not self._task.done():
+            self._task.cancel()
+            await asyncio.wait([self._task])
+            return self.turns[-1] if self.turns else None
+
+        async def work(start: Start, history: History) -> Turn | None:
+            return await start(_ignore).abandon(EndReason.CANCELLED) if history.state else None
+
+        return await self._hold(work)
+
+    # -- what there is ------------------------------------------------------------------------------------------------
+
+    async def aload(self) -> Session:
+        """Reads what the store has of this session, and returns the session itself."""
+        history = self._history or History(self.session_id)
+        await self._store.create(self.session_id, agent=self._agent, model=self._setup.inference.model)
+        await self._catch_up(history)
+        self._history = history
+        return self
+
+    def load(self) -> Session:
+        """Reads what the store has of this session, and returns the session itself."""
+        return run_sync(self.aload())
+
+    @property
+    def turns(self) -> tuple[Turn, ...]:
+        """The turns, in order; read from the store when first asked for."""
+        return self._loaded().turns
+
+    @property
+    def pending(self) -> tuple[PendingCall, ...]:
+        """The calls that wait for `resume`."""
+        turns = self.turns
+        return turns[-1].pending if turns else ()
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether the last turn was left unfinished by a process that died; `resume` takes it up."""
+        turns = self.turns
+        return bool(turns) and turns[-1].status is TurnStatus.RUNNING
+
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        """The conversation as the model sees it, without the system message."""
+        return tuple(self._loaded().messages)
+
+    def prompt(self, step: InferenceStep | Step | str) -> str:
+        """The exact text that the model was sent in an inference step, special tokens and all.
+
+        Raises:
+            NotFound: The session has no such inference step.
+        """
+        return self._loaded().prompt(step if isinstance(step, str) else step.step_id)
+
+    async def afork(self, session_id: str | None = None, *, at: Turn | Step | str | None = None) -> Session:
+        """A new session with the same history up to the end of a step or turn (default: all of it).
+
+        Raises:
+            NotFound: There is no such step or turn.
+            InvalidInput: A session of that name exists.
+        """
+        fork = Session(self._setup, self._store, session_id, agent=self._agent)
+        await self.aload()
+        await self._store.fork(self.session_id, fork.session_id, at=_id_of(at))
+        return await fork.aload()
+
+    # -- the sync face ------------------------------------------------------------------------------------------------
+
+    def run(self, message: Input, *, images: Sequence[ImageLike] = (), limits: Limits | None = None) -> Turn:
+        """Runs one turn; see `arun`."""
+        return run_sync(self.arun(message, images=images, limits=limits))
+
+    def stream(
+        self, message: Input, *, images: Sequence[ImageLike] = (), limits: Limits | None = None
+    ) -> Iterator[Event]:
+        """Runs one turn and yields its events; see `astream`."""
+        return iterate_sync(lambda: self.astream(message, images=images, limits=limits))
+
+    def resume(self, answers: Mapping[str, Any] | None = None) -> Turn:
+        """Takes up a paused or unfinished turn; see `aresume`."""
+        return run_sync(self.aresume(answers))
+
+    def resume_stream(self, answers: Mapping[str, Any] | None = None) -> Iterator[Event]:
+        """As `resume`, yielding events."""
+        return iterate_sync(lambda: self.aresume_stream(answers))
+
+    def follow(self, after: int = 0) -> Iterator[Event]:
+        """Yields the events of the turn last streamed; see `afollow`."""
+        return iterate_sync(lambda: self.afollow(after))
+
+    def cancel(self) -> Turn | None:
+        """Ends the open turn; see `acancel`."""
+        return run_sync(self.acancel())
+
+    def fork(self, session_id: str | None = None, *, at: Turn | Step | str | None = None) -> Session:
+        """A new session with the same history; see `afork`."""
+        return run_sync(self.afork(session_id, at=at))
+
+    # -- inside -------------------------------------------------------------------------------------------------------
+
+    async def _begin(self, messages: Sequence[Message], limits: Limits | None, emit: Emit) -> Turn:
+        async def work(start: Start, history: History) -> Turn:
+            if history.state is not None:
+                if history.state.turn.status is TurnStatus.AWAITING_INPUT:
+                    raise _waits(history.state.turn)
+                await start(_ignore).abandon(EndReason.INTERRUPTED)
+            return await start(emit).begin(messages, limits)
+
+        return await self._hold(work)
+
+    async def _resume(self, answers: Mapping[str, Any], emit: Emit) -> Turn:
+        async def work(start: Start, history: History) -> Turn:
+            if history.state is None:
+                raise TurnPending(f"Session {self.session_id!r} has nothing to resume.", hint="Use run.")
+            return await start(emit).resume(_decisions(history.state.turn, answers))
+
+        return await self._hold(work)
+
+    async def _hold(self, work: Callable[[Start, History], Awaitable[T]]) -> T:
+        """Holds the session's lease while something is done with its history."""
+        await self._store.create(self.session_id, agent=self._agent, model=self._setup.inference.model)
+        lease = await self._store.acquire(self.session_id)
+        history, self._history = self._history or History(self.session_id), None
+        try:
+            if lease.seq != history.records:
+                await self._catch_up(history)
+            return await work(lambda emit: Run(self._setup, Journal(history, self._store, lease, emit)), history)
+        finally:
+            if history.records == lease.seq:  # otherwise it is ahead of the store after an error, and read anew
+                self._history = history
+            await self._store.release(lease)
+
+    async def _catch_up(self, history: History) -> None:
+        for record in await self._store.read(self.session_id, after=history.records):
+            history.apply(record)
+
+    async def _stream(self, turn: Callable[[Emit], Awaitable[Turn]]) -> AsyncIterator[Event]:
+        log = self._events = EventLog()
+
+        async def drive() -> Turn:
+            try:
+                return await turn(log.add)
+            finally:
+                log.end()
+
+        task = self._task = asyncio.create_task(drive())
+        try:
+            async for event in log.follow():
+                yield event
+            await task
+        except asyncio.CancelledError:
+            task.cancel()
+            await asyncio.wait([task])
+            raise
+
+    def _loaded(self) -> History:
+        if self._history is None:
+            self.load()
+        if self._history is None:  # a turn runs right now and holds it
+            raise TurnPending(f"A turn runs in session {self.session_id!r}; look at its events.")
+        return self._history
+
+
+def _ignore(_event: Event) -> None:
+    """Where events go that nobody reads."""
+
+
+def _messages(message: Input, images: Sequence[ImageLike]) -> tuple[Message, ...]:
+    kinds = (SystemMessage, UserMessage, AssistantMessage, ToolResponse)
+    if isinstance(message, UserMessage):
+        message = [message]
+    if isinstance(message, Sequence) and not isinstance(message, str):
+        given = tuple(item for item in message if isinstance(item, kinds))
+        if given and len(given) == len(message):
+            if images:
+                raise InvalidInput("Put the images into the messages when messages are given.")
+            return given
+    content = content_of(message, images)  # type: ignore[arg-type] # it checks each part
+    if not content or (isinstance(content, str) and not content.strip()):
+        raise InvalidInput("The message is empty.")
+    return (UserMessage(content),)
+
+
+def _id_of(at: Turn | Step | str | None) -> str | None:
+    if at is None or isinstance(at, str):
+        return at
+    return at.turn_id if isinstance(at, Turn) else at.step_id
+
+
+def _waits(turn: Turn) -> TurnPending:
+    calls = ", ".join(f"{item.call.name} ({item.call.call_id}, {item.why})" for item in turn.pending)
+    return TurnPending(f"The last turn waits for: {calls}.", hint="Answer with session.resume({call_id: …}).")
+
+
+def _decisions(turn: Turn, answers: Mapping[str, Any]) -> list[Decision]:
+    waiting = {item.call.call_id: item for item in turn.pending}
+    if unknown := answers.keys() - waiting.keys():
+        raise InvalidInput(f"No call waits under {', '.join(map(repr, sorted(unknown)))}.")
+    if waiting and not answers:
+        raise _waits(turn)
+    return [_decision(waiting[call_id], given) for call_id, given in answers.items()]
+
+
+def _decision(pending: PendingCall, given: Any) -> Decision:
+    call = pending.call
+    if isinstance(given, Deny):
+        return Decision(call.call_id, approved=False, reason=given.reason)
+    if pending.why == "approval":
+        if not isinstance(given, bool):
+            raise InvalidInput(f"{call.name} waits for approval: answer True or Deny('why').")
+        return Decision(call.call_id, approved=given)
+    if isinstance(given, ToolResponse):
+        return Decision(call.call_id, response=given)
+    output = as_output(given)
+    return Decision(
+        call.call_id, response=ToolResponse(call.call_id, call.name, output.content, metadata=output.metadata)
+    )
