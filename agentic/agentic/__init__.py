@@ -1,1 +1,71 @@
-"""Tool-calling agents on Llama models: sessions, turns and steps that survive `kill -9`."""
+"""Tool-calling agents on Llama models: sessions, turns and steps that survive `kill -9`.
+
+```python
+from agentic import Agent, tool
+```
+"""
+
+from .agent import Agent
+from .protocols import ToolContext, ToolOutput
+from .session import Deny, Session
+from .tool import Tool, tool
+from .types import (
+    AgenticError,
+    AssistantMessage,
+    EndReason,
+    Image,
+    Limits,
+    SamplingParams,
+    StepCompleted,
+    StepStarted,
+    SystemMessage,
+    Text,
+    TextDelta,
+    ToolCall,
+    ToolCallCompleted,
+    ToolCallProgress,
+    ToolCallStarted,
+    ToolDef,
+    ToolError,
+    ToolProgress,
+    ToolResponse,
+    Turn,
+    TurnCompleted,
+    TurnPaused,
+    TurnStarted,
+    UserMessage,
+)
+
+__all__ = [
+    "Agent",
+    "AgenticError",
+    "AssistantMessage",
+    "Deny",
+    "EndReason",
+    "Image",
+    "Limits",
+    "SamplingParams",
+    "Session",
+    "StepCompleted",
+    "StepStarted",
+    "SystemMessage",
+    "Text",
+    "TextDelta",
+    "Tool",
+    "ToolCall",
+    "ToolCallCompleted",
+    "ToolCallProgress",
+    "ToolCallStarted",
+    "ToolContext",
+    "ToolDef",
+    "ToolError",
+    "ToolOutput",
+    "ToolProgress",
+    "ToolResponse",
+    "Turn",
+    "TurnCompleted",
+    "TurnPaused",
+    "TurnStarted",
+    "UserMessage",
+    "tool",
+]

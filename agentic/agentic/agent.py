@@ -10,7 +10,6 @@ from typing import Any, TypeAlias
 
 from . import plugins
 from .inference import connect
-from .inference.strategy import with_strategy
 from .portal import iterate_sync, run_sync
 from .protocols import Inference, MemoryBank, Shield
 from .protocols import Tool as ToolProtocol
@@ -198,7 +197,11 @@ def _inference(
     else:
         chosen = model or os.environ.get("AGENTIC_MODEL") or DEFAULT_MODEL
         inference = connect(chosen, endpoint=endpoint, api_key=api_key)
-    return with_strategy(inference, strategy) if strategy else inference
+    if strategy is None:
+        return inference
+    from .inference.strategies import with_strategy
+
+    return with_strategy(inference, strategy)
 
 
 def _by_name(tools: Sequence[ToolLike]) -> dict[str, ToolProtocol]:

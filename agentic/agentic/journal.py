@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -38,6 +39,7 @@ class Journal:
         self._lease = lease
         self._records: list[Record] = []
         self._events: list[Event] = []
+        self._broken: BaseException | None = None
 
     @property
     def state(self) -> TurnState:
@@ -70,12 +72,29 @@ class Journal:
         Raises:
             StoreError: Nothing of it was written, and none of its events was sent.
         """
+        if self._broken is not None:
+            raise self._broken
         if self._records:
             records, self._records = self._records, []
-            await self._store.append(self._lease, records)
+            await self._write(records)
         events, self._events = self._events, []
         for event in events:
             self.emit(event)
+
+    async def _write(self, records: list[Record]) -> None:
+        """Writes to the end even when the turn is cancelled meanwhile; after a failure nothing more is written.
+
+        Otherwise a later record might follow one that is missing.
+        """
+        write = asyncio.ensure_future(self._store.append(self._lease, records))
+        try:
+            await asyncio.shield(write)
+        except asyncio.CancelledError:
+            await asyncio.wait([write])
+            raise
+        finally:
+            if write.done() and not write.cancelled():
+                self._broken = write.exception()
 
     def open_step(self, step: Step, prompt: PromptDelta | None = None) -> None:
         """Logs that a step begins."""
