@@ -41,14 +41,14 @@ KEPT_THREADS = ("agentic-portal", "asyncio_")
 @pytest.fixture(autouse=True)
 def nothing_left_behind() -> Iterator[None]:
     """Fails a test that leaves a thread, a child process or a task, or whose tasks asyncio complains about."""
-    threads, children = set(threading.enumerate()), child_processes()
+    threads, children, tasks = set(threading.enumerate()), child_processes(), portal_tasks()
     complaints = BufferingHandler(capacity=1000)
     complaints.setLevel(logging.ERROR)
     logging.getLogger("asyncio").addHandler(complaints)
     yield
     logging.getLogger("asyncio").removeHandler(complaints)
     left: list[object] = [record.getMessage() for record in complaints.buffer]
-    left += portal_tasks()
+    left += portal_tasks() - tasks
     for thread in set(threading.enumerate()) - threads:
         thread.join(timeout=2)
         if thread.is_alive() and not thread.name.startswith(KEPT_THREADS):

@@ -20,7 +20,7 @@ from .tool import Tool
 from .types.errors import ConfigError
 from .types.events import Event
 from .types.sampling import SamplingParams
-from .types.tools import ToolChoice, ToolDef
+from .types.tools import ToolChoice, ToolDef, ToolStrategy
 from .types.turns import Limits, Turn
 
 ToolLike: TypeAlias = Callable[..., Any] | ToolProtocol | ToolDef | str
@@ -65,7 +65,7 @@ class Agent:
         instructions: str = "",
         tools: Sequence[ToolLike] = (),
         tool_choice: ToolChoice = "auto",
-        tool_strategy: str | None = None,
+        tool_strategy: ToolStrategy | None = None,
         memory: Sequence[MemoryBank | str] = (),
         shields: Sequence[Shield | str] = (),
         input_shields: Sequence[Shield | str] = (),
@@ -188,7 +188,7 @@ class Agent:
 
 
 def _inference(
-    model: str | Inference | None, endpoint: str | None, api_key: str | None, strategy: str | None
+    model: str | Inference | None, endpoint: str | None, api_key: str | None, strategy: ToolStrategy | None
 ) -> Inference:
     if not isinstance(model, str | None):
         if endpoint or api_key:

@@ -176,6 +176,8 @@ async def _decode(pieces: Sequence[Piece], request: InferenceRequest) -> AsyncIt
         for delta in parser.feed(piece):
             yield delta
     message = parser.finish()
+    for delta in parser.rest:
+        yield delta
     yield Completion(message, raw="".join(texts))
 
 

@@ -16,6 +16,10 @@ their own, so no custom tool may take one of these names."""
 ToolChoice: TypeAlias = str
 """`"auto"`, `"required"`, `"none"`, or the name of the one tool to call."""
 
+ToolStrategy: TypeAlias = Literal["native", "constrained", "routed"]
+"""How a model is led to call tools: in its own format, under a grammar or schema, or with a router that picks the
+tool and a schema that forces its arguments."""
+
 
 @dataclass(frozen=True, slots=True)
 class ToolDef:

@@ -1,0 +1,53 @@
+"""A whole program's models and store from one `run.yaml`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from .agent import Agent
+from .config import Config, read_config
+from .inference import connect
+from .protocols import Inference
+from .types.errors import ConfigError
+
+
+class Stack:
+    """What a configuration file describes, ready to build agents from.
+
+    Args:
+        config: The file's contents.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+
+    @classmethod
+    def from_config(cls, path: str | Path) -> Stack:
+        """Reads `run.yaml`; `agentic.config` says what it may hold.
+
+        Raises:
+            ConfigError: The file is missing or wrong; the message names the line.
+        """
+        return cls(read_config(path))
+
+    def model(self, name: str = "default") -> Inference:
+        """Connects to one of the file's models.
+
+        Raises:
+            ConfigError: The file names no such model, or it cannot be connected to.
+        """
+        chosen = self.config.models.get(name)
+        if chosen is None:
+            known = ", ".join(self.config.models) or "none"
+            raise ConfigError(f"The configuration has no model called {name!r}.", hint=f"It has: {known}.")
+        inference = connect(chosen.model, endpoint=chosen.endpoint, api_key=chosen.api_key, **chosen.options)
+        if chosen.tool_strategy is None:
+            return inference
+        from .inference.strategies import with_strategy
+
+        return with_strategy(inference, chosen.tool_strategy)
+
+    def agent(self, *, model: str = "default", **options: Any) -> Agent:
+        """An agent on one of the file's models and on its store; the other options are those of `Agent`."""
+        return Agent(self.model(model), **{"store": self.config.store, **options})
