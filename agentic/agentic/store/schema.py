@@ -1,0 +1,135 @@
+"""The tables, and every statement that runs against them, compiled once for the database at hand.
+
+Statements are built with SQLAlchemy's Core, so that each database gets its own SQL, and run on the driver's cursor:
+building a Core result costs more than the whole transaction of an append.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    and_,
+    bindparam,
+    delete,
+    null,
+    select,
+    update,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import Dialect
+from sqlalchemy.sql import ClauseElement
+from sqlalchemy.types import Double
+
+metadata = MetaData()
+
+# The prefix keeps us out of the way of other applications in a shared PostgreSQL database.
+sessions = Table(
+    "agentic_sessions",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("agent", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("parent", Text, ForeignKey("agentic_sessions.id")),
+    Column("parent_seq", BigInteger, nullable=False),
+    Column("created", Double, nullable=False),
+    Column("updated", Double, nullable=False),
+    Column("seq", BigInteger, nullable=False),
+    Column("head", LargeBinary, nullable=False),
+    Column("owner", Text),
+    Column("host", Text),
+    Column("pid", BigInteger),
+    Column("lease_until", Double),
+    Index("agentic_sessions_parent", "parent"),
+)
+
+# The primary key is a fence too: two writers cannot both have written record n.
+records = Table(
+    "agentic_records",
+    metadata,
+    Column("session", Text, ForeignKey("agentic_sessions.id"), primary_key=True),
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("kind", Text, nullable=False),
+    Column("turn_id", Text, nullable=False),
+    Column("step_id", Text, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("hash", LargeBinary, nullable=False),
+)
+
+
+class SessionRow(NamedTuple):
+    """A row of `agentic_sessions`; times are seconds since 1970, UTC."""
+
+    id: str
+    agent: str
+    model: str
+    parent: str | None
+    parent_seq: int
+    created: float
+    updated: float
+    seq: int
+    head: bytes
+    owner: str | None
+    host: str | None
+    pid: int | None
+    lease_until: float | None
+
+
+class Sql:
+    """The statements as text, with named parameters.
+
+    Args:
+        dialect: The database's dialect.
+    """
+
+    def __init__(self, dialect: Dialect) -> None:
+        def text(statement: ClauseElement) -> str:
+            return str(statement.compile(dialect=dialect))
+
+        this = sessions.c.id == bindparam("session")
+        mine = and_(this, sessions.c.owner == bindparam("token"))
+        lease = ("owner", "host", "pid", "lease_until")
+        own = and_(
+            records.c.session == bindparam("session"),
+            records.c.seq >= bindparam("first"),
+            records.c.seq <= bindparam("last"),
+        )
+        insert = sqlite.insert if dialect.name == "sqlite" else postgresql.insert
+        self.add_session = text(insert(sessions).on_conflict_do_nothing())
+        self.session = text(select(sessions).where(this))
+        self.session_locked = text(select(sessions).where(this).with_for_update())
+        self.sessions = text(select(sessions).order_by(sessions.c.updated.desc(), sessions.c.id))
+        self.forks = text(
+            select(sessions.c.id).where(sessions.c.parent == bindparam("session")).order_by(sessions.c.id)
+        )
+        self.take = text(update(sessions).where(this).values({name: bindparam(f"new_{name}") for name in lease}))
+        self.renew = text(update(sessions).where(mine).values(lease_until=bindparam("until")))
+        self.free = text(update(sessions).where(mine).values(dict.fromkeys(lease, null())))
+        self.advance = text(
+            update(sessions)
+            .where(mine, sessions.c.seq == bindparam("old_seq"))
+            .values(
+                seq=bindparam("new_seq"),
+                head=bindparam("new_head"),
+                updated=bindparam("now"),
+                lease_until=bindparam("until"),
+            )
+        )
+        self.add_record = text(insert(records))
+        self.records = text(select(records).where(own).order_by(records.c.seq))
+        self.labels = text(
+            select(records.c.seq, records.c.kind, records.c.turn_id, records.c.step_id)
+            .where(own)
+            .order_by(records.c.seq)
+        )
+        self.hash = text(select(records.c.hash).where(own))
+        self.drop_records = text(delete(records).where(records.c.session == bindparam("session")))
+        self.drop_session = text(delete(sessions).where(this))
