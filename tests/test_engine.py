@@ -47,6 +47,7 @@ from agentic import (
     ToolCall,
     ToolDef,
     ToolError,
+    ToolOutput,
     ToolResponse,
     Turn,
     TurnCompleted,
@@ -186,6 +187,22 @@ def test_hostile_calls_get_one_truthful_result_each(calls: list[ToolCall], expec
     assert len({response.call_id for response in turn.tool_responses}) == len(calls)
     assert turn.text == "done"
     model.assert_complete()
+
+
+def test_what_no_json_can_hold_is_made_fit_for_the_log_and_the_turn_goes_on(tmp_path: Path) -> None:
+    def odd(x: float) -> ToolOutput:
+        """Returns what cannot be stored."""
+        return ToolOutput(f"half a pair: \ud800 {x}", {"object": object, "nan": float("nan"), "deep": [[["\udfff"]]]})
+
+    calls = [call("odd", x=float("nan")), call("odd\ud800", x=1.0)]
+    mine, _ = agent(AssistantMessage("text \ud800", tuple(calls)), "fine", tools=[odd], store=tmp_path / "s.db")
+    with mine:
+        turn = mine.run("Go.")
+        assert [status for status, _ in results(turn)] == ["ok", "unknown_tool"]
+        assert results(turn)[0][1] == "half a pair: ? nan"
+        assert mine.session(turn.session_id).turns == (turn,)
+        with pytest.raises(InvalidInput, match="surrogate"):
+            mine.run("\ud800")
 
 
 def test_an_empty_reply_ends_the_turn() -> None:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 
 from .protocols import Tool, ToolContext
+from .types.content import Part, Text, storable
 from .types.errors import AgenticError
 from .types.tools import ToolCall, ToolResponse, ToolStatus
 
@@ -45,12 +46,14 @@ async def execute(call: ToolCall, tools: Mapping[str, Tool], context: ToolContex
         return answer(call, ToolStatus.ERROR, f"{call.name} cancelled itself.")
     except (Exception, SystemExit, GeneratorExit) as error:
         return answer(call, ToolStatus.ERROR, _describe(error))
-    return ToolResponse(call.call_id, call.name, output.content, ToolStatus.OK, output.metadata)
+    content = output.content
+    clean = storable(content) if isinstance(content, str) else tuple(map(_clean, content))
+    return ToolResponse(call.call_id, call.name, clean, ToolStatus.OK, storable(output.metadata))
 
 
 def answer(call: ToolCall, status: ToolStatus, text: str) -> ToolResponse:
     """A result that tells the model what became of a call."""
-    return ToolResponse(call.call_id, call.name, text, status)
+    return ToolResponse(call.call_id, call.name, storable(text), status)
 
 
 def stages(calls: Sequence[ToolCall], tools: Mapping[str, Tool]) -> Iterator[list[ToolCall]]:
@@ -68,6 +71,10 @@ def stages(calls: Sequence[ToolCall], tools: Mapping[str, Tool]) -> Iterator[lis
             yield [call]
     if group:
         yield group
+
+
+def _clean(part: Part) -> Part:
+    return Text(storable(part.text)) if isinstance(part, Text) else part
 
 
 def _describe(error: BaseException) -> str:

@@ -22,7 +22,7 @@ from .journal import Journal, new_id, now
 from .protocols import Prepared, Shield, ToolContext
 from .setup import Setup
 from .turn import next_action
-from .types.content import Content
+from .types.content import Content, storable
 from .types.events import TextDelta, ToolCallProgress, ToolProgress, TurnCompleted, TurnPaused, TurnStarted
 from .types.messages import AssistantMessage, Message, UserMessage
 from .types.records import Decision, TurnClosed, TurnContinued, TurnOpened, TurnSuspended
@@ -176,8 +176,8 @@ class Run:
             return
         if self._budget:
             self._budget.spend(completion.usage.total)
-        message = _with_unique_ids(completion.message, turn)
-        journal.close_step(Generation(message, completion.usage, completion.raw))
+        message = _accept(completion.message, turn)
+        journal.close_step(Generation(message, completion.usage, storable(completion.raw)))
 
     def _request(self, turn: Turn) -> InferenceRequest:
         choice = self._setup.tool_choice
@@ -342,12 +342,13 @@ def _outcome_unknown(call: ToolCall) -> ToolResponse:
     return answer(call, ToolStatus.OUTCOME_UNKNOWN, text)
 
 
-def _with_unique_ids(message: AssistantMessage, turn: Turn) -> AssistantMessage:
-    """Gives every call an id that no other call of the turn has: results are told apart by it."""
+def _accept(message: AssistantMessage, turn: Turn) -> AssistantMessage:
+    """Makes a message fit for the log: storable, and every call with an id that no other call of the turn has."""
     taken = {call.call_id for call in turn.tool_calls}
     calls = []
     for call in message.tool_calls:
         call_id = call.call_id if call.call_id and call.call_id not in taken else f"call_{uuid.uuid4().hex}"
         taken.add(call_id)
-        calls.append(replace(call, call_id=call_id))
-    return replace(message, tool_calls=tuple(calls)) if calls else message
+        name, arguments, raw = storable(call.name), storable(call.arguments), storable(call.raw)
+        calls.append(replace(call, name=name, arguments=arguments, call_id=storable(call_id), raw=raw))
+    return replace(message, content=storable(message.content), tool_calls=tuple(calls))

@@ -17,7 +17,7 @@ from .setup import Setup
 from .store import Store
 from .stream import EventLog
 from .tool import as_output
-from .types.content import ContentLike, Image, content_of
+from .types.content import ContentLike, Image, content_of, storable, text_of
 from .types.errors import InvalidInput, TurnPending
 from .types.events import Event
 from .types.messages import AssistantMessage, Message, SystemMessage, UserMessage
@@ -313,6 +313,8 @@ def _messages(message: Input, images: Sequence[ImageLike]) -> tuple[Message, ...
     content = content_of(message, images)  # type: ignore[arg-type] # it checks each part
     if not content or (isinstance(content, str) and not content.strip()):
         raise InvalidInput("The message is empty.")
+    if storable(text_of(content)) != text_of(content):
+        raise InvalidInput("The message holds half a surrogate pair: decode its bytes as UTF-8.")
     return (UserMessage(content),)
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias
 
 from pydantic import ConfigDict
 
@@ -173,3 +174,26 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise InvalidInput(f"Cannot read the image {path}: {error.strerror or error}.") from None
+
+
+def storable(value: Any, depth: int = 64) -> Any:
+    """Makes a JSON-like value that any JSON writer takes: what models and tools hand over may not be.
+
+    Lone surrogates become `?`, NaN and infinities become their names, other objects their `str`, and what is
+    nested deeper than `depth` becomes an ellipsis. A value that is fine comes back equal.
+    """
+    match value:
+        case str():
+            return value if value.isascii() else value.encode("utf-8", "replace").decode("utf-8")
+        case None | bool() | int():
+            return value
+        case float():
+            return value if math.isfinite(value) else str(value)
+        case _ if depth == 0:
+            return "…"
+        case Mapping():
+            return {storable(str(key)): storable(item, depth - 1) for key, item in value.items()}
+        case list() | tuple() | set() | frozenset():
+            return [storable(item, depth - 1) for item in value]
+        case _:
+            return storable(str(value))
