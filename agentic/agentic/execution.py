@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from .protocols import Tool, ToolContext
 from .types.content import Part, Text, storable
-from .types.errors import AgenticError
+from .types.errors import describe
 from .types.tools import ToolCall, ToolResponse, ToolStatus
 
 MAX_TOGETHER = 32
@@ -39,13 +39,13 @@ async def execute(call: ToolCall, tools: Mapping[str, Tool], context: ToolContex
         if timeout.expired():
             text = f"{call.name} took longer than {seconds:g} s and was given up; it may still have taken effect."
             return answer(call, ToolStatus.TIMEOUT, text)
-        return answer(call, ToolStatus.ERROR, _describe(error))
+        return answer(call, ToolStatus.ERROR, describe(error))
     except asyncio.CancelledError:
         if (task := asyncio.current_task()) and task.cancelling():
             raise
         return answer(call, ToolStatus.ERROR, f"{call.name} cancelled itself.")
     except (Exception, SystemExit, GeneratorExit) as error:
-        return answer(call, ToolStatus.ERROR, _describe(error))
+        return answer(call, ToolStatus.ERROR, describe(error))
     content = output.content
     clean = storable(content) if isinstance(content, str) else tuple(map(_clean, content))
     return ToolResponse(call.call_id, call.name, clean, ToolStatus.OK, storable(output.metadata))
@@ -75,10 +75,3 @@ def stages(calls: Sequence[ToolCall], tools: Mapping[str, Tool]) -> Iterator[lis
 
 def _clean(part: Part) -> Part:
     return Text(storable(part.text)) if isinstance(part, Text) else part
-
-
-def _describe(error: BaseException) -> str:
-    if isinstance(error, AgenticError):
-        return str(error)
-    text = str(error)
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__

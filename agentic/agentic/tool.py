@@ -5,16 +5,18 @@ from __future__ import annotations
 import inspect
 import json
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, cast, get_args, get_origin, get_type_hints, overload
+from typing import Annotated, Any, Literal, TypeVar, cast, get_args, get_origin, get_type_hints, overload
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
 from pydantic_core import PydanticSerializationError, to_json
 
+from .isolation import check_importable, run_in_process
 from .protocols import ToolContext, ToolOutput, ToolPolicy
 from .threads import run_in_thread
 from .types.content import Content, Image, Text, content_of
@@ -32,8 +34,9 @@ class Tool:
 
     The JSON schema comes from the signature by pydantic (nested models, `Literal`, enums, optional values, defaults,
     `Annotated[..., Field(description=…)]`), the descriptions from the docstring. A parameter annotated `ToolContext`
-    is filled in and hidden from the model. The function may be sync (it then runs in a thread) or async, and may
-    return text, anything that pydantic can turn into JSON, an `Image`, a list of texts and images, or a `ToolOutput`.
+    is filled in and hidden from the model. The function may be sync (it then runs in a thread), async, or an async
+    generator (what it yields last is the result, what comes before is progress). It may return text, anything that
+    pydantic can turn into JSON, an `Image`, a list of texts and images, or a `ToolOutput`.
 
     Args:
         function: The function, or a `ToolDef` for a tool that runs on the caller's side.
@@ -43,6 +46,8 @@ class Tool:
         idempotent: A second run does no harm: a call that a crash cut off is run again.
         parallel: May run beside the message's other calls; False makes it a barrier.
         approve: True asks the caller before each call; a function of the arguments decides for itself.
+        isolation: `"process"` runs each call in a process of its own, which can be killed when it hangs; the function
+            must be importable, and gets no `ToolContext`. It is no security boundary.
 
     Raises:
         ToolDefinitionError: The function cannot be described to a model; the message says why.
@@ -58,6 +63,7 @@ class Tool:
         idempotent: bool = False,
         parallel: bool = True,
         approve: bool | Callable[[Mapping[str, Any]], bool] = False,
+        isolation: Literal["process"] | None = None,
     ) -> None:
         self.policy = ToolPolicy(
             timeout=timeout,
@@ -66,6 +72,7 @@ class Tool:
             approve=approve,
             client=isinstance(function, ToolDef),
         )
+        self._isolation = isolation
         self._call: _Call | None = None
         if isinstance(function, ToolDef):
             self.definition = replace(
@@ -73,6 +80,8 @@ class Tool:
             )
         else:
             self._call = _Call.of(function)
+            if isolation == "process":
+                check_importable(function)
             self.definition = _define(self._call, name, description)
         if not NAME.fullmatch(self.definition.name):
             raise ToolDefinitionError(
@@ -84,6 +93,11 @@ class Tool:
                 f"{self.definition.name!r} is the name of a tool that Llama models know from training.",
                 hint="Give the function another name.",
             )
+
+    @property
+    def function(self) -> Callable[..., Any] | None:
+        """The function itself; None when the tool runs on the caller's side."""
+        return self._call.function if self._call else None
 
     @property
     def name(self) -> str:
@@ -108,15 +122,16 @@ class Tool:
         if self._call is None:
             raise ToolError(f"{self.name} runs on the caller's side.")
         values = self._call.validate(arguments)
+        if self._isolation == "process":
+            return await run_in_process(self._call.function, arguments)
         if self._call.context_parameter:
             values[self._call.context_parameter] = context
         bound = partial(self._call.function, **values)
-        if self._call.is_async:
-            result = await cast("Callable[[], Awaitable[Any]]", bound)()
-        else:
-            result = await run_in_thread(bound, f"tool-{self.name}")
-            if inspect.isawaitable(result):  # a sync wrapper around an async function
-                result = await result
+        if self._call.kind == "generator":
+            return await _last_of(bound(), context)
+        result = await bound() if self._call.kind == "async" else await run_in_thread(bound, f"tool-{self.name}")
+        if inspect.isawaitable(result):  # a sync wrapper around an async function
+            result = await result
         return as_output(result)
 
 
@@ -131,6 +146,7 @@ def tool(
     idempotent: bool = False,
     parallel: bool = True,
     approve: bool | Callable[[Mapping[str, Any]], bool] = False,
+    isolation: Literal["process"] | None = None,
 ) -> Callable[[Callable[..., Any]], Tool]: ...
 def tool(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     """Marks a function as a tool: `@tool`, or `@tool(timeout=5, idempotent=True)`.
@@ -151,7 +167,7 @@ class _Call:
     function: Callable[..., Any]
     parameters: type[BaseModel]
     context_parameter: str | None
-    is_async: bool
+    kind: Literal["sync", "async", "generator"]
 
     @classmethod
     def of(cls, function: Callable[..., Any]) -> _Call:
@@ -180,7 +196,7 @@ class _Call:
         except (PydanticSchemaGenerationError, PydanticUserError, NameError, ValueError) as error:
             reason = str(error).splitlines()[0]
             raise ToolDefinitionError(f"The parameters of {name} cannot be described: {reason}") from error
-        return cls(function, model, context_parameter, inspect.iscoroutinefunction(target))
+        return cls(function, model, context_parameter, _kind(target))
 
     def validate(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         try:
@@ -195,6 +211,23 @@ class _Call:
 
 def _name_of(function: Callable[..., Any]) -> str:
     return str(getattr(function, "__name__", type(function).__name__))
+
+
+def _kind(function: Callable[..., Any]) -> Literal["sync", "async", "generator"]:
+    if inspect.isasyncgenfunction(function):
+        return "generator"
+    return "async" if inspect.iscoroutinefunction(function) else "sync"
+
+
+async def _last_of(results: AsyncIterator[Any], context: ToolContext) -> ToolOutput:
+    """What an async generator yields last is its result; what comes before is progress."""
+    output: ToolOutput | None = None
+    async with aclosing(cast("AsyncGenerator[Any, None]", results)) as yielded:
+        async for result in yielded:
+            if output is not None:
+                context.report(output.content)
+            output = as_output(result)
+    return output or as_output(None)
 
 
 def _field(function: str, parameter: inspect.Parameter, hint: Any, doc: str | None) -> tuple[Any, Any]:

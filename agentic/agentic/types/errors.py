@@ -198,3 +198,11 @@ class CodecError(AgenticError):
 
 class IllegalStep(AgenticError):
     """A turn was asked for a step that its table forbids: a bug in this package."""
+
+
+def describe(error: BaseException) -> str:
+    """What the model reads of an exception."""
+    if isinstance(error, AgenticError):
+        return str(error)
+    text = str(error)
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Literal
+from typing import Any, Literal
 
 from .errors import InvalidInput
 from .messages import AssistantMessage, Message
@@ -141,6 +142,17 @@ class Turn:
         return tuple(
             response for step in self.steps if isinstance(step, ToolExecutionStep) for response in step.tool_responses
         )
+
+    @property
+    def sources(self) -> tuple[Mapping[str, Any], ...]:
+        """What its tools' results rest on: the `metadata["sources"]` of each, in order, each URL once."""
+        found: dict[str, Mapping[str, Any]] = {}
+        for response in self.tool_responses:
+            listed = response.metadata.get("sources")
+            for source in listed if isinstance(listed, list | tuple) else ():
+                if isinstance(source, Mapping) and isinstance(url := source.get("url"), str):
+                    found.setdefault(url, source)
+        return tuple(found.values())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
