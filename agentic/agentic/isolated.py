@@ -23,8 +23,8 @@ def main() -> None:
     order = json.load(sys.stdin)
     try:
         sys.path[:] = order["path"]
-        function = _find(order["main"], order["module"], order["name"])
-        tool = Tool(function.function if isinstance(function, Tool) else function)
+        found = _find(order["main"], order["module"], order["name"])
+        tool = Tool(getattr(found, "function", found))
         result = b"=" + to_json(asyncio.run(tool.invoke(order["arguments"], ToolContext())))
     except BaseException as error:
         result = b"!" + describe(error).encode("utf-8", "replace")

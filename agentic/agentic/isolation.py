@@ -49,15 +49,8 @@ async def run_in_process(function: Callable[..., Any], arguments: Mapping[str, A
         "name": function.__qualname__,
         "arguments": dict(arguments),
     }
-    child = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "agentic.isolated",
-        stdin=PIPE,
-        stdout=PIPE,
-        limit=MAX_RESULT_BYTES,
-        start_new_session=True,
-    )
+    command = [sys.executable, "-m", "agentic.isolated"]
+    child = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, start_new_session=True)
     try:
         answer, _ = await child.communicate(json.dumps(order).encode())
     finally:
