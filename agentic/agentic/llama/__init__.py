@@ -1,5 +1,7 @@
-"""The Llama prompt codec."""
+"""The Llama prompt codec: `encode` writes a conversation as a prompt, `parse` reads a reply. Nothing here does I/O."""
 
+from .coerce import coerce
+from .decode import StreamParser, parse
 from .encode import code_result, encode
 from .families import Family, ToolFormat
 from .prompt import Block, Control, Count, Prompt, Segment
@@ -12,8 +14,11 @@ __all__ = [
     "Family",
     "Prompt",
     "Segment",
+    "StreamParser",
     "Tokenizer",
     "ToolFormat",
     "code_result",
+    "coerce",
     "encode",
+    "parse",
 ]
