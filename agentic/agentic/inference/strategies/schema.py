@@ -1,0 +1,83 @@
+"""JSON schemas of tools, made ready for a runtime that forces a model to follow them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ...types.tools import ToolDef
+from ..local_chat import plain
+
+NO_TOOL = "none"
+
+_REFERENCE = re.compile(r"#/(?:\$defs|definitions)/(.+)")
+
+
+def call_schema(tools: Sequence[ToolDef], answer: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What a reply may be: a call of one of the tools, or an answer.
+
+    Args:
+        tools: The tools that may be called.
+        answer: The answer's own schema; None leaves no choice but a call.
+
+    Returns:
+        A schema for `{"tool": name, "arguments": {…}}` or `{"tool": "none", "answer": …}`. The tool is named first:
+        a small model that may begin with an answer does so too often.
+    """
+    shared: dict[str, Any] = {}
+    choices = [
+        _object(tool={"const": tool.name}, arguments=_complete(arguments_schema(tool, shared))) for tool in tools
+    ]
+    if answer is not None:
+        choices.append(_object(tool={"const": NO_TOOL}, answer=_hoisted(plain(answer), "answer", shared)))
+    return {"anyOf": choices} | ({"$defs": shared} if shared else {})
+
+
+def arguments_schema(tool: ToolDef, shared: dict[str, Any]) -> dict[str, Any]:
+    """A tool's schema without definitions of its own; they go to `shared`, under the tool's name."""
+    schema = _hoisted(plain(tool.parameters), tool.name, shared)
+    return {"type": "object", "properties": {}, "additionalProperties": False} | schema
+
+
+def optional_arguments(tool: ToolDef) -> list[str]:
+    """The arguments that may be left out."""
+    return [name for name in tool.parameters.get("properties", {}) if name not in tool.parameters.get("required", ())]
+
+
+def _complete(schema: dict[str, Any]) -> dict[str, Any]:
+    """The same with every argument asked for, null where there is no value: models leave out too little unasked."""
+    required = schema.get("required", ())
+    properties = {
+        name: inner if name in required else {"anyOf": [{"type": "null"}, inner]}
+        for name, inner in schema["properties"].items()
+    }
+    return schema | {"properties": properties, "required": list(properties)}
+
+
+def _object(**properties: Any) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+
+
+def _hoisted(schema: dict[str, Any], owner: str, shared: dict[str, Any]) -> dict[str, Any]:
+    body: dict[str, Any] = _renamed(schema, owner)
+    for place in ("$defs", "definitions"):
+        for name, definition in body.pop(place, {}).items():
+            shared[f"{owner}.{name}"] = definition
+    return body
+
+
+def _renamed(value: Any, owner: str) -> Any:
+    if isinstance(value, dict):
+        found = value.get("$ref")
+        match = _REFERENCE.fullmatch(found) if isinstance(found, str) else None
+        renamed = {key: _renamed(item, owner) for key, item in value.items()}
+        return renamed | ({"$ref": f"#/$defs/{owner}.{match[1]}"} if match else {})
+    if isinstance(value, list):
+        return [_renamed(item, owner) for item in value]
+    return value

@@ -1,0 +1,48 @@
+"""The local embedding model."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from agentic.inference.local_embedding import DIMENSION, LocalEmbedder
+from agentic.protocols import Embedder
+from agentic.types import InvalidInput
+
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("embedding_model")]
+
+
+def cosine(first: list[float], second: list[float]) -> float:
+    return sum(a * b for a, b in zip(first, second, strict=True))
+
+
+async def test_like_texts_are_near() -> None:
+    embedder = LocalEmbedder()
+    assert isinstance(embedder, Embedder)
+    cat, kitten, stocks = await embedder.embed(["A cat sat down.", "The kitten sits.", "Share prices fell."])
+    assert len(cat) == DIMENSION
+    assert all(type(number) is float for number in cat)
+    assert math.isclose(cosine(cat, cat), 1, abs_tol=1e-5)
+    assert cosine(cat, kitten) > 0.6 > 0.3 > cosine(cat, stocks)
+    await embedder.aclose()
+
+
+async def test_odd_texts() -> None:
+    embedder = LocalEmbedder()
+    assert await embedder.embed([]) == []
+    empty, blank, huge = await embedder.embed(["", "   ", "word " * 100_000])
+    assert all(math.isclose(cosine(vector, vector), 1, abs_tol=1e-5) for vector in (empty, blank, huge))
+    with pytest.raises(InvalidInput):
+        await embedder.embed("one text")
+    with pytest.raises(InvalidInput):
+        await embedder.embed(["a", 1])  # type: ignore[list-item]
+    await embedder.aclose()
+
+
+async def test_texts_keep_their_order_and_a_batch_changes_little() -> None:
+    embedder = LocalEmbedder()
+    texts = [f"Number {number} {'and more ' * (number % 5)}" for number in range(40)]
+    together = await embedder.embed(texts)
+    alone = [(await embedder.embed([text]))[0] for text in texts[:5]]
+    assert all(cosine(first, second) > 0.98 for first, second in zip(alone, together, strict=False))
+    await embedder.aclose()
