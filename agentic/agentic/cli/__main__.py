@@ -1,0 +1,5 @@
+"""`python -m agentic.cli` is `agentic`."""
+
+from .app import main
+
+main()

@@ -1,0 +1,30 @@
+"""`agentic prompt`: what a model was really sent."""
+
+from __future__ import annotations
+
+import click
+
+from .options import store_option
+from .stored import full_id, history_of, last_inference, store_at
+
+
+@click.group("prompt")
+def command() -> None:
+    """Shows the exact prompts of stored sessions."""
+
+
+@command.command("show")
+@click.argument("session")
+@click.argument("step", required=False)
+@store_option
+def show_prompt(session: str, step: str | None, store: str) -> None:
+    """Shows the exact prompt of a STEP of a SESSION, by default its last one.
+
+    The first letters of the step's id will do; `agentic session show` prints them.
+    """
+    from .prompts import print_prompt
+
+    with store_at(store) as opened:
+        history = history_of(opened, session)
+    step_id = full_id(history, step, inference=True) if step is not None else last_inference(session, history.turns)
+    print_prompt(history.prompt(step_id))
