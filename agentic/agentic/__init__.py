@@ -8,6 +8,7 @@ from agentic import Agent, tool
 from .agent import Agent
 from .protocols import ToolContext, ToolOutput
 from .session import Deny, Session
+from .stack import Stack
 from .tool import Tool, tool
 from .types import (
     AgenticError,
@@ -46,6 +47,7 @@ __all__ = [
     "Limits",
     "SamplingParams",
     "Session",
+    "Stack",
     "StepCompleted",
     "StepStarted",
     "SystemMessage",

@@ -109,10 +109,11 @@ class Journal:
                 ToolExecutionStep(step_id=new_id(), turn_id=state.turn.turn_id, started_at=now(), tool_calls=calls)
             )
 
-    def close_step(self, outcome: Outcome | None = None) -> None:
+    def close_step(self, outcome: Outcome | None = None, *, tell: bool = True) -> None:
         """Logs that the open step has ended."""
         state = self.log(StepClosed(step_id=self.step.step_id, at=now(), outcome=outcome))
-        self.tell(StepCompleted(state.turn.steps[-1]))
+        if tell:
+            self.tell(StepCompleted(state.turn.steps[-1]))
 
     def fail_step(self, error: Exception) -> None:
         """Logs that the open step has failed."""

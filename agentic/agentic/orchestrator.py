@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Sequence
+from contextlib import aclosing
 from dataclasses import replace
 
 from . import turn as machine
@@ -23,7 +24,15 @@ from .protocols import Prepared, Shield, ToolContext
 from .setup import Setup
 from .turn import next_action
 from .types.content import Content, storable
-from .types.events import TextDelta, ToolCallProgress, ToolProgress, TurnCompleted, TurnPaused, TurnStarted
+from .types.events import (
+    StepCompleted,
+    TextDelta,
+    ToolCallProgress,
+    ToolProgress,
+    TurnCompleted,
+    TurnPaused,
+    TurnStarted,
+)
 from .types.messages import AssistantMessage, Message, UserMessage
 from .types.records import Decision, TurnClosed, TurnContinued, TurnOpened, TurnSuspended
 from .types.sampling import Completion, InferenceRequest, ToolCallDelta
@@ -177,7 +186,8 @@ class Run:
         if self._budget:
             self._budget.spend(completion.usage.total)
         message = _accept(completion.message, turn)
-        journal.close_step(Generation(message, completion.usage, storable(completion.raw)))
+        hidden = bool(self._setup.output_shields and message.content)
+        journal.close_step(Generation(message, completion.usage, storable(completion.raw)), tell=not hidden)
 
     def _request(self, turn: Turn) -> InferenceRequest:
         choice = self._setup.tool_choice
@@ -192,19 +202,20 @@ class Run:
 
     async def _generate(self, prepared: Prepared, step_id: str) -> Completion:
         emit = self._journal.emit
-        hold = bool(self._setup.output_shields)  # text waits until they have seen it (promise 6)
+        hold = bool(self._setup.output_shields)  # nothing is shown until they have seen it (promise 6)
         text: list[str] = []
         completion: Completion | None = None
-        async for delta in generate(self._setup.inference, prepared, self._setup.retries):
-            match delta:
-                case str():
-                    text.append(delta)
-                    if not hold:
-                        emit(TextDelta(delta, step_id))
-                case ToolCallDelta():
-                    emit(ToolCallProgress(delta.index, delta.name, delta.arguments, step_id))
-                case Completion():
-                    completion = delta
+        async with aclosing(generate(self._setup.inference, prepared, self._setup.retries)) as deltas:
+            async for delta in deltas:
+                match delta:
+                    case Completion():
+                        completion = delta
+                    case str():
+                        text.append(delta)
+                        if not hold:
+                            emit(TextDelta(delta, step_id))
+                    case ToolCallDelta() if not hold:
+                        emit(ToolCallProgress(delta.index, delta.name, delta.arguments, step_id))
         return completion or Completion(AssistantMessage("".join(text)))
 
     async def _check(self, touchpoint: Touchpoint) -> None:
@@ -216,10 +227,17 @@ class Run:
         seen = tuple(journal.history.messages)
         verdicts = await asyncio.gather(*(_judge(shield, seen) for shield in self._setup.shields(touchpoint)))
         judgement = Judgement(tuple(verdicts))
+        answer = journal.state.turn.steps[-1] if journal.state.turn.steps else None
         journal.close_step(judgement)
-        message = journal.state.message
-        if touchpoint is Touchpoint.OUTPUT and message and not judgement.violation:
-            journal.tell(TextDelta(message.content, step.step_id))
+        if touchpoint is Touchpoint.OUTPUT and isinstance(answer, InferenceStep):
+            self._show(answer.step_id)
+
+    def _show(self, step_id: str) -> None:
+        """Shows an inference that was held back, as its shields left it."""
+        step = next(step for step in self._journal.state.turn.steps if step.step_id == step_id)
+        if isinstance(step, InferenceStep) and step.message and step.message.content:
+            self._journal.tell(TextDelta(step.message.content, step_id))
+        self._journal.tell(StepCompleted(step))
 
     async def _retrieve(self) -> None:
         journal, banks = self._journal, self._setup.memory

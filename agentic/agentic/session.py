@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
@@ -91,7 +92,7 @@ class Session:
             InferenceError: The model failed. The turn is recorded with reason `error`.
             StoreError: The log could not be written.
         """
-        return await self._begin(_messages(message, images), limits, _ignore)
+        return await self._supervise(self._begin(_messages(message, images), limits, _ignore))
 
     async def astream(
         self, message: Input, *, images: Sequence[ImageLike] = (), limits: Limits | None = None
@@ -117,7 +118,7 @@ class Session:
             TurnPending: There is nothing to resume, or answers are missing.
             InvalidInput: An answer names no waiting call, or does not fit it.
         """
-        return await self._resume(answers or {}, _ignore)
+        return await self._supervise(self._resume(answers or {}, _ignore))
 
     async def aresume_stream(self, answers: Mapping[str, Any] | None = None) -> AsyncIterator[Event]:
         """As `aresume`, yielding events."""
@@ -132,11 +133,24 @@ class Session:
             yield event
 
     async def acancel(self) -> Turn | None:
-        """Ends the open turn without running anything more; open calls are answered. None when none is open."""
-        if self._task is not None and not self._task.done():
-            self._task.cancel()
-            await asyncio.wait([self._task])
-            return self.turns[-1] if self.turns else None
+        """Ends the open turn without running anything more; open calls are answered.
+
+        A turn that runs in this session object is cancelled; whoever waits for it gets it with reason `cancelled`.
+
+        Returns:
+            The turn, or None when none is open.
+        """
+        task = self._task
+        if task is not None and not task.done():
+            ended: Future[None] = Future()
+
+            def stop() -> None:  # in the loop of the task, which need not be this one
+                task.add_done_callback(lambda _done: ended.set_result(None))
+                task.cancel()
+
+            task.get_loop().call_soon_threadsafe(stop)
+            await asyncio.wrap_future(ended)
+            return self.turns[-1]
 
         async def work(start: Start, history: History) -> Turn | None:
             return await start(_ignore).abandon(EndReason.CANCELLED) if history.state else None
@@ -269,7 +283,18 @@ class Session:
         for record in await self._store.read(self.session_id, after=history.records):
             history.apply(record)
 
-    async def _stream(self, turn: Callable[[Emit], Awaitable[Turn]]) -> AsyncIterator[Event]:
+    async def _supervise(self, turn: Coroutine[Any, Any, Turn]) -> Turn:
+        """Runs a turn as a task of its own, which `acancel` can end."""
+        task = self._task = asyncio.create_task(turn)
+        try:
+            return await task
+        except asyncio.CancelledError:
+            waiter = asyncio.current_task()
+            if (waiter and waiter.cancelling()) or not self._history or not self._history.closed:
+                raise
+            return self._history.closed[-1]
+
+    async def _stream(self, turn: Callable[[Emit], Coroutine[Any, Any, Turn]]) -> AsyncIterator[Event]:
         log = self._events = EventLog()
 
         async def drive() -> Turn:
@@ -282,11 +307,14 @@ class Session:
         try:
             async for event in log.follow():
                 yield event
-            await task
+            if not task.cancelled():
+                await task
         except asyncio.CancelledError:
-            task.cancel()
-            await asyncio.wait([task])
-            raise
+            waiter = asyncio.current_task()
+            if waiter and waiter.cancelling():
+                task.cancel()
+                await asyncio.wait([task])
+                raise
 
     def _loaded(self) -> History:
         if self._history is None:

@@ -142,7 +142,7 @@ async def test_a_cancel_from_outside_stays_a_cancel() -> None:
 
 async def test_a_caller_that_stops_early_closes_the_provider() -> None:
     provider = Provider(["a", "b"], hang=True)
-    async with aclosing(generate(provider, Prepared("", REQUEST), QUICK)) as deltas:  # type: ignore[type-var]
+    async with aclosing(generate(provider, Prepared("", REQUEST), QUICK)) as deltas:
         async for _ in deltas:
             break
     assert provider.ended

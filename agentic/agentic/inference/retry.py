@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TypeVar
@@ -56,7 +56,9 @@ class Retries:
             raise InvalidInput(f"These retries make no sense: {self}. Waits are in seconds and time-outs above 0.")
 
 
-async def generate(inference: Inference, prepared: Prepared, retries: Retries | None = None) -> AsyncIterator[Delta]:
+async def generate(
+    inference: Inference, prepared: Prepared, retries: Retries | None = None
+) -> AsyncGenerator[Delta, None]:
     """Generates with a provider, with patience.
 
     Args:

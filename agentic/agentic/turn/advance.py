@@ -153,9 +153,21 @@ def _take_outcome(state: TurnState, step: Step, outcome: object) -> tuple[Mark, 
             turn = replace(turn, usage=turn.usage + usage)
             return Mark.DONE, replace(state, turn=turn, message=message, calls=calls)
         case Judgement() if outcome.violation:
-            return Mark.OBJECTED, replace(state, turn=replace(turn, violation=outcome.violation))
+            state = replace(state, turn=replace(turn, violation=outcome.violation))
+            withhold = isinstance(step, ShieldCallStep) and step.touchpoint is Touchpoint.OUTPUT
+            return Mark.OBJECTED, _without_answer(state) if withhold else state
         case _:
             return Mark.DONE, state
+
+
+def _without_answer(state: TurnState) -> TurnState:
+    """Withholds the text of the last message: from here on only the log has what a shield objected to."""
+    *before, step = state.turn.steps
+    if state.message is None or not isinstance(step, InferenceStep) or step.generation is None:
+        raise IllegalStep("There is no answer that a shield could object to.")
+    message = replace(state.message, content="", notes=(*state.message.notes, "A shield withheld this text."))
+    step = replace(step, generation=replace(step.generation, message=message, raw=None))
+    return replace(state, message=message, turn=replace(state.turn, steps=(*before, step)))
 
 
 def _count_failures(state: TurnState) -> dict[str, int]:
