@@ -48,6 +48,8 @@ class Tool:
         approve: True asks the caller before each call; a function of the arguments decides for itself.
         isolation: `"process"` runs each call in a process of its own, which can be killed when it hangs; the function
             must be importable, and gets no `ToolContext`. It is no security boundary.
+        metadata: For providers, never sent to the model. Small models are helped by `examples`, a list of
+            `{"user": message, "arguments": {…}}`, and by `answer`, a template such as `"It is $result in $city."`.
 
     Raises:
         ToolDefinitionError: The function cannot be described to a model; the message says why.
@@ -64,6 +66,7 @@ class Tool:
         parallel: bool = True,
         approve: bool | Callable[[Mapping[str, Any]], bool] = False,
         isolation: Literal["process"] | None = None,
+        metadata: Mapping[str, Any] | None = None,
     ) -> None:
         self.policy = ToolPolicy(
             timeout=timeout,
@@ -83,6 +86,8 @@ class Tool:
             if isolation == "process":
                 check_importable(function)
             self.definition = _define(self._call, name, description)
+        if metadata:
+            self.definition = replace(self.definition, metadata={**self.definition.metadata, **metadata})
         if not NAME.fullmatch(self.definition.name):
             raise ToolDefinitionError(
                 f"{self.definition.name!r} cannot be a tool's name.",
@@ -147,6 +152,7 @@ def tool(
     parallel: bool = True,
     approve: bool | Callable[[Mapping[str, Any]], bool] = False,
     isolation: Literal["process"] | None = None,
+    metadata: Mapping[str, Any] | None = None,
 ) -> Callable[[Callable[..., Any]], Tool]: ...
 def tool(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     """Marks a function as a tool: `@tool`, or `@tool(timeout=5, idempotent=True)`.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from datetime import date
 from typing import Any, Literal
 
@@ -92,10 +91,8 @@ def _date(text: str) -> date:
 
 def _tool(function: Callable[..., str], *examples: tuple[str, Mapping[str, Any]]) -> Tool:
     """A tool with worked examples: a small model needs to be shown how a question becomes arguments."""
-    tool = Tool(function, idempotent=True)
     shown = [{"user": user, "arguments": arguments} for user, arguments in examples]
-    tool.definition = replace(tool.definition, metadata={"examples": shown})
-    return tool
+    return Tool(function, idempotent=True, metadata={"examples": shown})
 
 
 TOOLS = [

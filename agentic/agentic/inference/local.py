@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ..llama.prompt import Segment
-from ..models import Model, ToolStrategy, find, pull
+from ..models import Model, find, pull
 from ..protocols import Delta, Embedder, Inference, Prepared
 from ..threads import run_in_thread
 from ..types.errors import ConfigError, ContextOverflow, InferenceTimeout, InvalidResponse, NotFound, RequestRejected
 from ..types.messages import AssistantMessage, StopReason
 from ..types.sampling import Completion, InferenceRequest, SamplingParams, ToolCallDelta, Usage
+from ..types.tools import ToolStrategy
 from .local_chat import ChatmlReader, chatml_segments, plain
 from .local_engine import Engine, EngineSettings, borrow, default_threads, give_back
 

@@ -10,7 +10,6 @@ from .registry import (
     Model,
     ModelFile,
     Source,
-    ToolStrategy,
     Url,
     Wheels,
 )
@@ -24,7 +23,6 @@ __all__ = [
     "Model",
     "ModelFile",
     "Source",
-    "ToolStrategy",
     "Url",
     "Wheels",
     "added",

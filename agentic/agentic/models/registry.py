@@ -13,9 +13,7 @@ from typing import Annotated, Literal, TypeAlias
 from pydantic import Discriminator
 
 from ..types.errors import NotFound
-
-ToolStrategy: TypeAlias = Literal["native", "constrained", "routed"]
-"""How a model is helped to call tools: see `agentic.inference.strategy`."""
+from ..types.tools import ToolStrategy
 
 ChatFormat: TypeAlias = Literal["chatml", "llama3", "auto", "none"]
 """How a conversation is written for a model; `auto` reads it from the GGUF file."""

@@ -7,9 +7,9 @@
 
 from __future__ import annotations
 
-from ...models import ToolStrategy
 from ...protocols import Embedder, Inference
 from ...types.errors import ConfigError
+from ...types.tools import ToolStrategy
 from .constrained import Constrained
 from .routed import Routed
 
@@ -18,13 +18,15 @@ def with_strategy(inference: Inference, strategy: ToolStrategy, embedder: Embedd
     """Helps a model to call tools.
 
     Args:
-        inference: The model.
+        inference: The model; a strategy that it has already is taken off.
         strategy: `native`, `constrained` or `routed`.
         embedder: For `routed`; None is the local MiniLM, fetched when first used.
 
     Raises:
         ConfigError: No such strategy.
     """
+    while isinstance(inference, Constrained | Routed):
+        inference = inference.inner
     match strategy:
         case "native":
             return inference

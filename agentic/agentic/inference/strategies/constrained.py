@@ -11,6 +11,7 @@ import re
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from typing import Any, cast
 
 from ...protocols import Delta, Inference, Prepared
@@ -18,18 +19,17 @@ from ...types.messages import AssistantMessage, Message, StopReason, SystemMessa
 from ...types.sampling import Completion, InferenceRequest, Usage
 from ...types.tools import ToolCall, ToolDef, ToolResponse
 from ..local_chat import DEFAULT_SYSTEM, plain
-from .examples import examples_of, invented
-from .schema import NO_TOOL, call_schema, optional_arguments
+from .examples import EXAMPLES, examples_of, invented
+from .schema import NO_TOOL, call_schema, defaults
 
 _RULES = """You answer with the help of these tools:
 {tools}
 
 Reply with one JSON object and nothing else.
 - When the user wants something that a tool does: {{"tool": "its name", "arguments": {{...}}}}. Take the values from the
-  user's words; an argument that the user does not mention is null. Never do a tool's work yourself.
+  user's words; an argument that the user does not mention has its default, or null. Never do a tool's work yourself.
 {otherwise}
-Examples:
-{examples}"""
+A few examples come first; the conversation begins after them."""
 _OTHERWISE = """- When no tool fits (small talk, general knowledge, writing, advice), or when a tool's result is there:
   {"tool": "none", "answer": "your words to the user"}
 """
@@ -47,21 +47,21 @@ class Constrained:
     """An `Inference` that forces another one's replies into calls and answers."""
 
     def __init__(self, inner: Inference) -> None:
-        self._inner = inner
+        self.inner = inner
 
     @property
     def model(self) -> str:
         """The inner model's string."""
-        return self._inner.model
+        return self.inner.model
 
     async def prepare(self, request: InferenceRequest) -> Prepared:
         """Describes the tools and the form of a reply; without tools the request passes through."""
         tools = _offered(request)
         if not tools:
-            inner = await self._inner.prepare(replace(request, tools=()))
+            inner = await self.inner.prepare(replace(request, tools=()))
             return Prepared(inner.prompt, request, _Plan(inner, {}))
         answer = (request.response_format or {"type": "string"}) if request.tool_choice == "auto" else None
-        inner = await self._inner.prepare(
+        inner = await self.inner.prepare(
             replace(
                 request,
                 messages=_told(request.messages, tools, may_answer=answer is not None),
@@ -70,12 +70,12 @@ class Constrained:
                 response_format=call_schema(tools, answer),
             )
         )
-        return Prepared(inner.prompt, request, _Plan(inner, {tool.name: optional_arguments(tool) for tool in tools}))
+        return Prepared(inner.prompt, request, _Plan(inner, {tool.name: list(defaults(tool)) for tool in tools}))
 
     async def generate(self, prepared: Prepared) -> AsyncIterator[Delta]:
         """Generates a call or an answer."""
         plan: _Plan = prepared.payload
-        stream = cast(Any, self._inner.generate(plan.inner))
+        stream = cast(Any, self.inner.generate(plan.inner))
         if not plan.tools:
             async with aclosing(stream) as deltas:
                 async for delta in deltas:
@@ -98,7 +98,7 @@ class Constrained:
 
     async def aclose(self) -> None:
         """Closes the inner provider."""
-        await self._inner.aclose()
+        await self.inner.aclose()
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,24 +116,29 @@ def _offered(request: InferenceRequest) -> list[ToolDef]:
 def _told(messages: Sequence[Message], tools: Sequence[ToolDef], *, may_answer: bool) -> list[Message]:
     """The conversation in plain messages, the tools described at its beginning."""
     lines = [f"- {tool.name}: {tool.description} Arguments: {json.dumps(plain(tool.parameters))}" for tool in tools]
-    rules = _RULES.format(
-        tools="\n".join(lines),
-        otherwise=_OTHERWISE if may_answer else "",
-        examples="\n".join(_examples(tools, may_answer=may_answer)),
-    )
+    rules = _RULES.format(tools="\n".join(lines), otherwise=_OTHERWISE if may_answer else "")
     rest = list(messages)
     system = rest.pop(0).text if rest and isinstance(rest[0], SystemMessage) else DEFAULT_SYSTEM
-    return [SystemMessage(f"{system}\n\n{rules}"), *(_as_written(message) for message in rest)]
+    examples = _examples(tools, may_answer=may_answer)
+    return [SystemMessage(f"{system}\n\n{rules}"), *examples, *(_as_written(message) for message in rest)]
 
 
-def _examples(tools: Sequence[ToolDef], *, may_answer: bool) -> Iterator[str]:
-    """One of each tool that brings any, one of the first tool if none does, and some plain talk."""
-    shown = [(tool, examples[0]) for tool in tools if (examples := examples_of(tool))]
-    for tool, example in shown or [(tools[0], invented(tools[0])[0])]:
-        optional = dict.fromkeys(optional_arguments(tool))
-        yield f"{example.user} -> {_call_text(tool.name, optional | dict(example.arguments))}"
-    for said, answer in _PLAIN_TALK if may_answer else ():
-        yield f"{said} -> {_answer_text(answer)}"
+def _examples(tools: Sequence[ToolDef], *, may_answer: bool) -> Iterator[Message]:
+    """Those that the tools bring, one of the first tool if none does; plain talk stands between them."""
+    rounds = zip_longest(*([(tool, example) for example in examples_of(tool)[:EXAMPLES]] for tool in tools))
+    own = [shown for turn in rounds for shown in turn if shown is not None]
+    talk = list(_PLAIN_TALK) if may_answer else []
+    every = max(1, len(own) // max(1, len(talk)))
+    for number, (tool, example) in enumerate(own or [(tools[0], invented(tools[0])[0])]):
+        yield UserMessage(example.user)
+        yield AssistantMessage(_call_text(tool.name, defaults(tool) | dict(example.arguments)))
+        if talk and number % every == 0:
+            said, answer = talk.pop(0)
+            yield UserMessage(said)
+            yield AssistantMessage(_answer_text(answer))
+    for said, answer in talk:
+        yield UserMessage(said)
+        yield AssistantMessage(_answer_text(answer))
 
 
 def _call_text(name: str, arguments: Mapping[str, Any]) -> str:

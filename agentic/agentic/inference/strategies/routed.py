@@ -40,14 +40,14 @@ class Routed:
             from ..local_embedding import LocalEmbedder
 
             embedder = LocalEmbedder()
-        self._inner = inner
+        self.inner = inner
         self._embedder = embedder
         self._router = Router(embedder)
 
     @property
     def model(self) -> str:
         """The inner model's string."""
-        return self._inner.model
+        return self.inner.model
 
     async def prepare(self, request: InferenceRequest) -> Prepared:
         """Decides what the step is for, and builds its prompt."""
@@ -59,9 +59,9 @@ class Routed:
         tool = None if responses else await self._chosen(request)
         if tool is None:
             talk = replace(request, messages=_talk(request.messages), tools=(), tool_choice="auto")
-            inner = await self._inner.prepare(talk)
+            inner = await self.inner.prepare(talk)
             return Prepared(inner.prompt, request, _Talk(inner))
-        inner = await self._inner.prepare(_filling(tool, _last_words(request.messages)))
+        inner = await self.inner.prepare(_filling(tool, _last_words(request.messages)))
         return Prepared(inner.prompt, request, _Fill(inner, tool.name))
 
     async def generate(self, prepared: Prepared) -> AsyncIterator[Delta]:
@@ -71,7 +71,7 @@ class Routed:
                 yield answer
                 yield Completion(AssistantMessage(answer))
             case _Talk(inner=inner):
-                async with aclosing(cast(Any, self._inner.generate(inner))) as deltas:
+                async with aclosing(cast(Any, self.inner.generate(inner))) as deltas:
                     async for delta in deltas:
                         yield delta
             case _Fill(inner=inner, tool=tool):
@@ -80,7 +80,7 @@ class Routed:
     async def _fill(self, inner: Prepared, tool: str) -> Completion:
         text: list[str] = []
         done: Completion | None = None
-        async with aclosing(cast(Any, self._inner.generate(inner))) as deltas:
+        async with aclosing(cast(Any, self.inner.generate(inner))) as deltas:
             async for delta in deltas:
                 match delta:
                     case str():
@@ -104,7 +104,7 @@ class Routed:
 
     async def aclose(self) -> None:
         """Closes the inner provider, and the embedder if it can be closed."""
-        closers = [self._inner.aclose()]
+        closers = [self.inner.aclose()]
         if (close := getattr(self._embedder, "aclose", None)) is not None:
             closers.append(close())
         await asyncio.gather(*closers)

@@ -40,9 +40,11 @@ def arguments_schema(tool: ToolDef, shared: dict[str, Any]) -> dict[str, Any]:
     return {"type": "object", "properties": {}, "additionalProperties": False} | schema
 
 
-def optional_arguments(tool: ToolDef) -> list[str]:
-    """The arguments that may be left out."""
-    return [name for name in tool.parameters.get("properties", {}) if name not in tool.parameters.get("required", ())]
+def defaults(tool: ToolDef) -> dict[str, Any]:
+    """The arguments that may be left out, with their defaults; None where there is none."""
+    required = tool.parameters.get("required", ())
+    properties = tool.parameters.get("properties", {})
+    return {name: schema.get("default") for name, schema in properties.items() if name not in required}
 
 
 def _complete(schema: dict[str, Any]) -> dict[str, Any]:
