@@ -36,11 +36,13 @@ from agentic.types.sampling import Completion
 
 from agentic import (
     Agent,
+    Approve,
     AssistantMessage,
     Deny,
     EndReason,
     Image,
     Limits,
+    Session,
     StepCompleted,
     TextDelta,
     Tool,
@@ -226,6 +228,16 @@ def test_the_identical_failing_call_ends_the_turn_the_third_time() -> None:
     turn = mine.run("Go.")
     assert turn.reason is EndReason.REPEATED_FAILURE
     model.assert_complete()
+
+
+def test_a_turn_bears_only_so_many_failing_calls() -> None:
+    why = iter(map(str, range(100)))
+    mine, model = agent(
+        *[lambda _request: call("fail", why=next(why))] * 99, tools=[fail], limits=Limits(max_infer_iters=50)
+    )
+    turn = mine.run("Go.")
+    assert turn.reason is EndReason.REPEATED_FAILURE
+    assert len(model.requests) == 10
 
 
 def test_a_reply_cut_inside_a_call_is_answered_not_run() -> None:
@@ -415,7 +427,7 @@ def test_approval_is_asked_for_and_survives_a_restart(tmp_path: Path) -> None:
     with again:
         session = again.session("x")
         first, second = (item.call.call_id for item in session.pending)
-        with pytest.raises(InvalidInput, match="answer True or Deny"):
+        with pytest.raises(InvalidInput, match="answer True, Approve"):
             session.resume({first: "yes"})
         still = session.resume({first: True})
         assert still.status is TurnStatus.AWAITING_INPUT
@@ -433,6 +445,68 @@ def test_a_waiting_turn_can_be_cancelled() -> None:
     assert (turn.reason, results(turn)[0][0]) == (EndReason.CANCELLED, "not_run")
     assert session.run("Next").text == "next"
     assert session.cancel() is None
+
+
+def delete(name: str) -> str:
+    """Deletes something."""
+    return f"deleted {name}"
+
+
+def only_pending(session: Session) -> str:
+    (pending,) = session.pending
+    return pending.call.call_id
+
+
+def test_an_approval_may_hold_for_the_session_and_survives_a_restart(tmp_path: Path) -> None:
+    tools = [Tool(delete, approve=True)]
+    mine, _ = agent(call("delete", name="a"), "1", call("delete", name="b"), "2", tools=tools, store=tmp_path / "s.db")
+    with mine:
+        session = mine.session("x")
+        session.run("Go.")
+        session.resume({only_pending(session): Approve("session")})
+        assert session.run("Again.").text == "2"
+    more, _ = agent(call("delete", name="c"), "3", call("delete", name="d"), tools=tools, store=tmp_path / "s.db")
+    with more:
+        assert more.session("x").run("And again.").text == "3"
+        assert more.session("y").run("Elsewhere.").status is TurnStatus.AWAITING_INPUT
+
+
+def test_an_approval_may_hold_for_good_for_agents_of_one_name() -> None:
+    tools = [Tool(delete, approve=True)]
+    mine, _ = agent(call("delete", name="a"), "1", tools=tools, name="cleaner")
+    session = mine.session()
+    session.run("Go.")
+    session.resume({only_pending(session): Approve("always")})
+    again, _ = agent(call("delete", name="b"), "2", tools=tools, name="cleaner")
+    assert again.run("Go.").text == "2"
+    other, _ = agent(call("delete", name="b"), tools=tools, name="other")
+    assert other.run("Go.").status is TurnStatus.AWAITING_INPUT
+
+
+def test_the_caller_may_change_the_arguments_and_the_model_is_told() -> None:
+    mine, model = agent(call("delete", name="all"), "ok", tools=[Tool(delete, approve=True)])
+    session = mine.session()
+    session.run("Go.")
+    turn = session.resume({only_pending(session): Approve(arguments={"name": "junk"})})
+    told = '(The user changed the arguments to {"name": "junk"}.)\ndeleted junk'
+    assert results(turn) == [("ok", told)]
+    assert model.requests[1].messages[-1].text == told
+    assert turn.tool_calls[0].arguments == {"name": "all"}
+
+
+def test_a_huge_result_is_cut_for_the_model_and_whole_in_the_turn() -> None:
+    def big() -> str:
+        """Returns much."""
+        return "a" * 100_000 + "z" * 100_000
+
+    mine, model = agent(call("big"), "ok", tools=[big])
+    turn = mine.run("Go.")
+    assert len(turn.tool_responses[0].text) == 200_000
+    seen = model.requests[1].messages[-1].text
+    assert len(seen) < 41_000
+    assert seen.startswith("aaaa")
+    assert seen.endswith("zzzz")
+    assert "[… 160,000 characters left out here …]" in seen
 
 
 def test_an_approval_function_that_fails_asks_a_person() -> None:

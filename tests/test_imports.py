@@ -30,6 +30,7 @@ FLOORS = {
     "keys": 2,
     "net": 2,
     "portal": 2,
+    "approvals": 2,
     "budget": 2,
     "stream": 2,
     "turn": 3,

@@ -7,7 +7,7 @@ from agentic import Agent, tool
 
 from .agent import Agent
 from .protocols import ToolContext, ToolOutput
-from .session import Deny, Session
+from .session import Approve, Deny, Session
 from .stack import Stack
 from .tool import Tool, tool
 from .types import (
@@ -30,6 +30,7 @@ from .types import (
     ToolError,
     ToolProgress,
     ToolResponse,
+    ToolRetry,
     Turn,
     TurnCompleted,
     TurnPaused,
@@ -40,6 +41,7 @@ from .types import (
 __all__ = [
     "Agent",
     "AgenticError",
+    "Approve",
     "AssistantMessage",
     "Deny",
     "EndReason",
@@ -64,6 +66,7 @@ __all__ = [
     "ToolOutput",
     "ToolProgress",
     "ToolResponse",
+    "ToolRetry",
     "Turn",
     "TurnCompleted",
     "TurnPaused",

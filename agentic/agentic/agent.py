@@ -51,7 +51,7 @@ class Agent:
             SQLite file in the user's data folder (`AGENTIC_DATA_DIR`).
         endpoint: The model server's base URL, instead of the provider's environment variable.
         api_key: Its key, likewise.
-        name: For listings.
+        name: For listings, and for approvals that hold for good.
 
     Raises:
         ConfigError: A model, tool, bank or shield cannot be found, a key is missing, or two tools share a name.
@@ -81,9 +81,9 @@ class Agent:
         by_name = _by_name(tools)
         if tool_choice not in ("auto", "required", "none") and tool_choice not in by_name:
             raise ConfigError(f"tool_choice names {tool_choice!r}, which is none of the agent's tools.")
-        self.name = name
         self._setup = Setup(
             inference=_inference(model, endpoint, api_key, tool_strategy),
+            name=name,
             instructions=instructions,
             tools=by_name,
             tool_choice=tool_choice,
@@ -100,13 +100,18 @@ class Agent:
         return f"Agent({self.model!r}, tools={list(self._setup.tools)})"
 
     @property
+    def name(self) -> str:
+        """The agent's name."""
+        return self._setup.name
+
+    @property
     def model(self) -> str:
         """The model string."""
         return self._setup.inference.model
 
     def session(self, session_id: str | None = None) -> Session:
         """A session by its name, new or continued; without a name, a new one."""
-        return Session(self._setup, self._store, session_id, agent=self.name)
+        return Session(self._setup, self._store, session_id)
 
     async def arun(self, message: Input, *, images: Sequence[ImageLike] = (), limits: Limits | None = None) -> Turn:
         """Runs one turn in a new session; `turn.session_id` names it. See `Session.arun`."""

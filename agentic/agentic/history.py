@@ -9,11 +9,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from .turn import TurnState, advance
+from .types.content import Text
 from .types.errors import NotFound
 from .types.messages import AssistantMessage, Message, UserMessage
-from .types.records import PromptDelta, Record, StepClosed, StepOpened, TurnClosed, TurnOpened
+from .types.records import PromptDelta, Record, StepClosed, StepOpened, TurnClosed, TurnContinued, TurnOpened
 from .types.steps import Generation, Retrieval, ShieldCallStep, ToolExecutionStep, Touchpoint
+from .types.tools import ToolResponse
 from .types.turns import EndReason, Turn
+
+MAX_RESULT_CHARS = 40_000
+"""What the model sees of one tool result at the most, in characters (about 10,000 tokens); the log has all of it."""
 
 
 class History:
@@ -25,6 +30,7 @@ class History:
         state: The turn that has not, or None.
         messages: The conversation as the model sees it, without the system message.
         records: How many records were taken in.
+        allowed: The tools that the caller allowed for the whole session.
     """
 
     def __init__(self, session_id: str, records: Iterable[Record] = ()) -> None:
@@ -33,6 +39,7 @@ class History:
         self.state: TurnState | None = None
         self.messages: list[Message] = []
         self.records = 0
+        self.allowed: set[str] = set()
         self._turn_begins = 0
         self._deltas: dict[str, PromptDelta] = {}
         self._last_prompt: tuple[str, str] | None = None
@@ -60,6 +67,9 @@ class History:
                 self._deltas[record.step.step_id] = delta
             case StepClosed():
                 self._remember(state, record)
+            case TurnContinued(decisions=decisions):
+                lasting = {decision.call_id for decision in decisions if decision.scope != "once"}
+                self.allowed |= {item.call.name for item in state.calls if item.call.call_id in lasting}
             case TurnClosed():
                 self._finish(state.turn)
         self.state = None if isinstance(record, TurnClosed) else state
@@ -76,7 +86,7 @@ class History:
             case None:
                 step = state.turn.steps[-1]
                 if isinstance(step, ToolExecutionStep):
-                    self.messages.extend(step.tool_responses)
+                    self.messages.extend(map(bounded, step.tool_responses))
 
     def _finish(self, turn: Turn) -> None:
         self.closed.append(turn)
@@ -112,6 +122,23 @@ class History:
         if step_id not in self._deltas:
             raise NotFound(f"Session {self.session_id!r} has no inference step {step_id!r}.")
         return _resolve(self._deltas, step_id)
+
+
+def bounded(response: ToolResponse) -> ToolResponse:
+    """A result as the model sees it: a huge text is cut in the middle, with a note."""
+    if len(response.text) <= MAX_RESULT_CHARS:
+        return response
+    parts = (Text(response.content),) if isinstance(response.content, str) else response.content
+    room = MAX_RESULT_CHARS // 2 // sum(isinstance(part, Text) for part in parts)
+    return replace(response, content=tuple(_cut(part, room) if isinstance(part, Text) else part for part in parts))
+
+
+def _cut(part: Text, room: int) -> Text:
+    left_out = len(part.text) - 2 * room
+    if left_out <= 0:
+        return part
+    note = f"\n[… {left_out:,} characters left out here …]\n"
+    return Text(f"{part.text[:room]}{note}{part.text[-room:] if room else ''}")
 
 
 def _common_prefix(one: str, other: str) -> int:

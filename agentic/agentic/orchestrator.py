@@ -10,20 +10,22 @@ Rules:
 from __future__ import annotations
 
 import asyncio
+import json
 import uuid
 from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import replace
 
 from . import turn as machine
+from .approvals import always_allowed
 from .budget import Budget
 from .execution import answer, execute, stages
 from .inference.retry import generate
 from .journal import Journal, new_id, now
 from .protocols import Prepared, Shield, ToolContext
 from .setup import Setup
-from .turn import next_action
-from .types.content import Content, storable
+from .turn import Route, next_action
+from .types.content import Content, Text, storable
 from .types.events import (
     StepCompleted,
     TextDelta,
@@ -67,6 +69,7 @@ class Run:
         self._ending: EndReason | None = None
         self._error: Exception | None = None
         self._budget: Budget | None = None
+        self._plan = replace(setup.plan, route=self._route)
 
     # -- ways in ------------------------------------------------------------------------------------------------------
 
@@ -120,7 +123,7 @@ class Run:
 
     async def _loop(self) -> Turn:
         journal = self._journal
-        while (action := next_action(journal.state, self._setup.plan, self._ending)) is not None:
+        while (action := next_action(journal.state, self._plan, self._ending)) is not None:
             match action:
                 case machine.Check(touchpoint=touchpoint):
                     await self._check(touchpoint)
@@ -310,7 +313,21 @@ class Run:
             deadline=self._budget.deadline if self._budget else None,
             report=report,
         )
-        return await execute(call, self._setup.tools, context)
+        decided = next((item.decision for item in journal.state.calls if item.call is call), None)
+        if decided is None or decided.arguments is None:
+            return await execute(call, self._setup.tools, context)
+        response = await execute(replace(call, arguments=decided.arguments), self._setup.tools, context)
+        told = f"(The user changed the arguments to {json.dumps(storable(decided.arguments), ensure_ascii=False)}.)\n"
+        parts = (Text(response.content),) if isinstance(response.content, str) else response.content
+        return replace(response, content=(Text(told), *parts))
+
+    def _route(self, call: ToolCall) -> Route:
+        """As the setup has it, but a tool that the user has allowed for longer is not asked about again."""
+        route = self._setup.plan.route(call)
+        if route == "approval":
+            allowed = call.name in self._journal.history.allowed or always_allowed(self._setup.name, call.name)
+            return "run" if allowed else "approval"
+        return route
 
     def _without_running(self, item: machine.CallState) -> ToolResponse | None:
         """The result of a call that must not run here: the caller's own, a denial, or cut off by a crash."""
@@ -320,6 +337,8 @@ class Run:
         if decision is not None and not decision.approved:
             because = f" Reason: {decision.reason}" if decision.reason else ""
             return answer(call, ToolStatus.DENIED, f"The user did not allow this call.{because}")
+        if decision is not None and decision.digest not in ("", machine.digest_of(call)):
+            return answer(call, ToolStatus.DENIED, "This is not the call that the user allowed.")
         tool = self._setup.tools.get(call.name)
         if item.opened and not (tool and tool.policy.idempotent):
             return _outcome_unknown(call)

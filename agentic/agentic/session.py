@@ -6,10 +6,11 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Literal, TypeAlias, TypeVar
 
+from .approvals import allow_always
 from .history import History
 from .journal import Emit, Journal
 from .orchestrator import Run
@@ -34,6 +35,20 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
+class Approve:
+    """An answer to a call that waits for approval: it may run. `True` is short for `Approve()`.
+
+    Attributes:
+        scope: `once` allows this call; `session` also every later call of this tool in this session; `always` every
+            later call of it by agents of this name, on this machine.
+        arguments: What to run it with instead of the model's arguments; the model is told.
+    """
+
+    scope: Literal["once", "session", "always"] = "once"
+    arguments: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Deny:
     """An answer to a call that waits for approval: it must not run.
 
@@ -54,14 +69,12 @@ class Session:
         setup: What its turns work with.
         store: Where its log is.
         session_id: Its name; None makes a new one.
-        agent: The agent's name, for listings.
     """
 
-    def __init__(self, setup: Setup, store: Store, session_id: str | None = None, *, agent: str = "") -> None:
+    def __init__(self, setup: Setup, store: Store, session_id: str | None = None) -> None:
         self.session_id = session_id if session_id is not None else str(uuid.uuid4())
         self._setup = setup
         self._store = store
-        self._agent = agent
         self._history: History | None = None
         self._events: EventLog | None = None
         self._task: asyncio.Task[Turn] | None = None
@@ -109,7 +122,7 @@ class Session:
         """Takes up the turn that waits for the caller, or that a dead process left unfinished.
 
         Args:
-            answers: For a paused turn, by call id: True or `Deny("why")` for a call that waits for approval, the
+            answers: For a paused turn, by call id: `Approve()` or `Deny("why")` for a call that waits for approval, the
                 result for a call of a client-side tool (whatever a tool may return, or a `ToolResponse`). Calls left
                 out go on waiting. For an unfinished turn: nothing; calls that never started are run, those that had
                 started are run again when their tool is idempotent and otherwise told as *outcome unknown*.
@@ -162,7 +175,7 @@ class Session:
     async def aload(self) -> Session:
         """Reads what the store has of this session, and returns the session itself."""
         history = self._history or History(self.session_id)
-        await self._store.create(self.session_id, agent=self._agent, model=self._setup.inference.model)
+        await self._store.create(self.session_id, agent=self._setup.name, model=self._setup.inference.model)
         await self._catch_up(history)
         self._history = history
         return self
@@ -208,7 +221,7 @@ class Session:
             NotFound: There is no such step or turn.
             InvalidInput: A session of that name exists.
         """
-        fork = Session(self._setup, self._store, session_id, agent=self._agent)
+        fork = Session(self._setup, self._store, session_id)
         await self.aload()
         await self._store.fork(self.session_id, fork.session_id, at=_id_of(at))
         return await fork.aload()
@@ -261,13 +274,18 @@ class Session:
         async def work(start: Start, history: History) -> Turn:
             if history.state is None:
                 raise TurnPending(f"Session {self.session_id!r} has nothing to resume.", hint="Use run.")
-            return await start(emit).resume(_decisions(history.state.turn, answers))
+            decisions = _decisions(history.state.turn, answers)
+            names = {item.call.call_id: item.call.name for item in history.state.turn.pending}
+            for decision in decisions:
+                if decision.scope == "always":
+                    allow_always(self._setup.name, names[decision.call_id])
+            return await start(emit).resume(decisions)
 
         return await self._hold(work)
 
     async def _hold(self, work: Callable[[Start, History], Awaitable[T]]) -> T:
         """Holds the session's lease while something is done with its history."""
-        await self._store.create(self.session_id, agent=self._agent, model=self._setup.inference.model)
+        await self._store.create(self.session_id, agent=self._setup.name, model=self._setup.inference.model)
         lease = await self._store.acquire(self.session_id)
         history, self._history = self._history or History(self.session_id), None
         try:
@@ -368,15 +386,17 @@ def _decisions(turn: Turn, answers: Mapping[str, Any]) -> list[Decision]:
 
 def _decision(pending: PendingCall, given: Any) -> Decision:
     call = pending.call
-    if isinstance(given, Deny):
-        return Decision(call.call_id, approved=False, reason=given.reason)
-    if pending.why == "approval":
-        if not isinstance(given, bool):
-            raise InvalidInput(f"{call.name} waits for approval: answer True or Deny('why').")
-        return Decision(call.call_id, approved=given)
-    if isinstance(given, ToolResponse):
-        return Decision(call.call_id, response=given)
+    if isinstance(given, bool) and pending.why == "approval":
+        given = Approve() if given else Deny()
+    match given:
+        case Deny(reason=reason):
+            return Decision(call.call_id, approved=False, reason=reason, digest=pending.digest)
+        case Approve(scope=scope, arguments=arguments) if pending.why == "approval":
+            return Decision(call.call_id, scope=scope, arguments=arguments, digest=pending.digest)
+        case _ if pending.why == "approval":
+            raise InvalidInput(f"{call.name} waits for approval: answer True, Approve(…) or Deny('why').")
+        case ToolResponse():
+            return Decision(call.call_id, response=replace(given, call_id=call.call_id, tool_name=call.name))
     output = as_output(given)
-    return Decision(
-        call.call_id, response=ToolResponse(call.call_id, call.name, output.content, metadata=output.metadata)
-    )
+    response = ToolResponse(call.call_id, call.name, output.content, metadata=output.metadata)
+    return Decision(call.call_id, response=response)

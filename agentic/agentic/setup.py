@@ -21,6 +21,7 @@ class Setup:
 
     Attributes:
         inference: The model.
+        name: The agent's name.
         instructions: The system message, or an empty string for none.
         tools: By name.
         tool_choice: Whether the model may, must or must not call one. A call is forced once a turn.
@@ -34,6 +35,7 @@ class Setup:
     """
 
     inference: Inference
+    name: str = "agent"
     instructions: str = ""
     tools: Mapping[str, Tool] = field(default_factory=dict)
     tool_choice: ToolChoice = "auto"

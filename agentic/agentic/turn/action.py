@@ -18,6 +18,9 @@ from .table import Phase
 MAX_SAME_FAILURES = 3
 """How often the identical call may fail in one turn before the turn ends."""
 
+MAX_FAILURES = 10
+"""How many different failing calls a turn bears, repeats counted, before it ends."""
+
 Route: TypeAlias = Literal["run", "approval", "client"]
 
 
@@ -144,7 +147,8 @@ def _ending(state: TurnState) -> EndReason | None:
         return EndReason.OUT_OF_TOKENS if cut_off else EndReason.END_OF_TURN
     if phase in (Phase.SUSPENDED, Phase.CALLING, Phase.OPENED, Phase.INPUT_CLEARED):
         return None
-    if any(count >= MAX_SAME_FAILURES for count in state.failures.values()):
+    failures = state.failures.values()
+    if failures and (max(failures) >= MAX_SAME_FAILURES or sum(failures) >= MAX_FAILURES):
         return EndReason.REPEATED_FAILURE
     if state.inferences >= limits.max_infer_iters:
         return EndReason.MAX_INFER_ITERS

@@ -28,6 +28,7 @@ from .errors import (
     StreamBroken,
     ToolDefinitionError,
     ToolError,
+    ToolRetry,
     TurnPending,
     UsageError,
 )
@@ -135,6 +136,7 @@ __all__ = [
     "ToolExecutionStep",
     "ToolProgress",
     "ToolResponse",
+    "ToolRetry",
     "ToolStatus",
     "Touchpoint",
     "Turn",

@@ -21,6 +21,7 @@
     │   ├── StreamBroken           the answer ended in the middle, after text was shown
     │   └── InvalidResponse        the server's answer is not what its API documents
     ├── ToolError                  raised by a tool: its text is the result that the model reads
+    │   └── ToolRetry              the model should call again, changed as the text says
     ├── StoreError                 the session store
     │   ├── SessionBusy            another writer runs a turn in this session             (retry helps)
     │   ├── StoreLocked            another process held the database for too long         (retry helps)
@@ -156,6 +157,10 @@ class ToolError(AgenticError):
     """Raised by a tool: the text becomes the result that the model reads."""
 
     fault = "tool"
+
+
+class ToolRetry(ToolError):
+    """Raised by a tool when the model should call it again, changed as the text says."""
 
 
 class StoreError(AgenticError):

@@ -6,9 +6,10 @@ effect begins, so that a process that dies leaves behind what it had started.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import Discriminator
 
@@ -102,12 +103,18 @@ class Decision:
         approved: Whether it may run. A client-side call that is answered has `response` instead.
         reason: Why it was denied, for the model.
         response: The result of a client-side call.
+        scope: `session` and `always` allow later calls of the same tool, too.
+        arguments: What the caller put in place of the model's arguments, or None.
+        digest: The `PendingCall.digest` that was decided on; another call does not run under it.
     """
 
     call_id: str
     approved: bool = True
     reason: str = ""
     response: ToolResponse | None = None
+    scope: Literal["once", "session", "always"] = "once"
+    arguments: Mapping[str, Any] | None = None
+    digest: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
