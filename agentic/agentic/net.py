@@ -21,7 +21,7 @@ from typing import TypeAlias
 
 import httpx
 
-from .types.errors import InvalidInput, ToolError
+from .types.errors import ConfigError, InvalidInput, ToolError
 
 TEXT_TYPES = ("text/", "application/json", "application/xml", "+json", "+xml")
 """Media types, their beginnings or their endings (with a `+`), that can be read as text."""
@@ -58,10 +58,20 @@ class Guard:
     Attributes:
         allow: Networks that may be reached on any port although they are not public, such as `127.0.0.1/32`.
         ports: The ports of public addresses that may be reached.
+
+    Raises:
+        ConfigError: One of `allow` is no network.
     """
 
     allow: tuple[str, ...] = ()
     ports: frozenset[int] = frozenset({80, 443})
+
+    def __post_init__(self) -> None:
+        for network in self.allow:
+            try:
+                ipaddress.ip_network(network)
+            except ValueError as error:
+                raise ConfigError(f"A guard allows networks such as 127.0.0.1/32: {error}.") from None
 
     def permits(self, address: str, port: int) -> bool:
         """Whether this address may be connected to on this port."""
@@ -102,7 +112,7 @@ def is_public(address: Address) -> bool:
 def _checked(url: httpx.URL) -> tuple[str, int]:
     """The host and the port of a URL that may be looked up."""
     if url.scheme not in ("http", "https"):
-        raise InvalidInput(f"Only http:// and https:// addresses are fetched, not {url.scheme[:20]}:")
+        raise InvalidInput(f"An address to fetch begins with http:// or https://, not with {url.scheme[:20]!r}.")
     if url.userinfo:
         raise InvalidInput("An address with a user name or a password in it is not fetched.")
     host = url.raw_host.decode("ascii")
@@ -228,8 +238,10 @@ async def fetch(url: str, limits: FetchLimits | None = None, guard: Guard | None
     """
     limits = limits or FetchLimits()
     try:
+        first = httpx.URL(url)
+        _checked(first)  # now, because httpx would read an address without a host as relative to nothing
         async with asyncio.timeout(limits.seconds), guarded_client(guard, seconds=limits.seconds) as client:
-            return await _follow(client, client.build_request("GET", url), limits)
+            return await _follow(client, client.build_request("GET", first), limits)
     except (httpx.InvalidURL, UnicodeError):
         raise InvalidInput(f"{url[:200]!r} is no web address.") from None
     except (TimeoutError, httpx.TimeoutException):

@@ -15,7 +15,12 @@ RESULTS = [
         "raw_content": None,
         "published_date": "2026-11-20",
     },
-    {"title": "Lisbon", "url": "https://en.example.org/wiki/Lisbon", "content": "The capital of Portugal.", "score": 0.7},
+    {
+        "title": "Lisbon",
+        "url": "https://en.example.org/wiki/Lisbon",
+        "content": "The capital of Portugal.",
+        "score": 0.7,
+    },
 ]
 
 

@@ -26,7 +26,7 @@ INVALID = (
 
 
 def pod(title: str, text: str, picture: str = "", *, primary: bool = False) -> str:
-    image = f"<img src={quoteattr(picture)} alt='' title='' width='300' height='180' type='Default' />" if picture else ""
+    image = f"<img src={quoteattr(picture)} alt='' title='' width='300' type='Default' />" if picture else ""
     return (
         f"<pod title={quoteattr(title)} scanner='Identity' id={quoteattr(title)} position='100' error='false'"
         f" numsubpods='1'{' primary=' + quoteattr('true') if primary else ''}>"

@@ -1,1 +1,21 @@
-"""Built-in tools."""
+"""Built-in tools: web search, Wolfram Alpha, web pages. Each is imported when it is first used: they bring httpx."""
+
+from __future__ import annotations
+
+import importlib
+import typing
+
+if typing.TYPE_CHECKING:
+    from .fetch import Fetch
+    from .websearch import WebSearch
+    from .wolfram import WolframAlpha
+
+__all__ = ["Fetch", "WebSearch", "WolframAlpha"]
+
+_MODULES = {"Fetch": "fetch", "WebSearch": "websearch", "WolframAlpha": "wolfram"}
+
+
+def __getattr__(name: str) -> typing.Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f".{_MODULES[name]}", __name__), name)

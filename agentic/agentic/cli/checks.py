@@ -11,6 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from .. import keys
 from ..types.errors import AgenticError, ConfigError
 
 PROBE_SECONDS = 2.0
@@ -57,7 +58,7 @@ ENDPOINTS = (
 
 def examine() -> dict[str, Any]:
     """Everything, as plain data without secrets."""
-    from .. import keys, plugins
+    from .. import plugins
 
     stored = keys.stored()
     endpoints = _endpoints()
@@ -116,7 +117,7 @@ def _endpoints() -> list[dict[str, Any]]:
     asked = []
     for endpoint in ENDPOINTS:
         base = os.environ.get(endpoint.variable) or endpoint.usual
-        if endpoint.provider == "openai" and not base and os.environ.get(endpoint.key):
+        if endpoint.provider == "openai" and not base and keys.find(endpoint.key):
             base = "https://api.openai.com"
         if base:
             asked.append((endpoint, base))
@@ -132,7 +133,7 @@ def _probe(endpoint: Endpoint, base: str) -> dict[str, Any]:
     found: dict[str, Any] = {
         "provider": endpoint.provider,
         "url": "",
-        "configured": bool(os.environ.get(endpoint.variable) or os.environ.get(endpoint.key)),
+        "configured": bool(os.environ.get(endpoint.variable) or keys.find(endpoint.key)),
         "answers": False,
         "models": [],
         "problem": "",
@@ -142,7 +143,7 @@ def _probe(endpoint: Endpoint, base: str) -> dict[str, Any]:
     except (ConfigError, ValueError):
         return found | {"problem": f"{endpoint.variable} holds no http(s) URL"}
     found["url"] = shown_url(base)
-    key = os.environ.get(endpoint.key)
+    key = keys.find(endpoint.key)
     headers = {"authorization": f"Bearer {key}"} if key else {}
     try:
         with httpx.stream("GET", listing, headers=headers, timeout=PROBE_SECONDS) as answer:

@@ -37,8 +37,8 @@ def list_tools(as_json: bool) -> None:
             for tool in _tools_of(group):
                 definition = tool.definition
                 rows.append(_row(group, definition.name, definition.description))
-        except AgenticError as error:
-            rows.append(_row(group, problem=str(error)))
+        except Exception as error:  # one broken package hides none of the others
+            rows.append(_row(group, problem=str(error) or type(error).__name__))
     if as_json:
         click.echo(json.dumps(rows, ensure_ascii=False))
         return
@@ -75,7 +75,7 @@ def call_tool(ctx: click.Context, name: str, arguments: tuple[str, ...], as_json
     """Calls a tool and shows its result, images as a line each.
 
     NAME is a tool's name, the id of a toolgroup, module:function or path/to/file.py:function. A VALUE is taken as text
-    where the tool's schema says text, elsewhere as JSON. Approval is not asked for: whoever types the call has approved.
+    where the tool's schema says text, elsewhere as JSON. Approval is not asked for: who types the call has approved.
     """
     from ..execution import execute
     from ..portal import run_sync
@@ -109,6 +109,7 @@ def _tools_of(group: str) -> list[Tool]:
 
 def _named(name: str) -> list[Tool]:
     """The tools that a name on the command line means."""
+    from ..protocols import Tool
     from ..tool import Tool as FunctionTool
     from .loading import load_tools
 
@@ -119,7 +120,7 @@ def _named(name: str) -> list[Tool]:
         if isinstance(found, str):
             tools += _tools_of(found)
         else:
-            tools.append(found if hasattr(found, "invoke") else FunctionTool(found))
+            tools.append(found if isinstance(found, Tool) else FunctionTool(found))
     return tools
 
 

@@ -16,6 +16,7 @@ from weakref import WeakKeyDictionary
 
 import httpx
 
+from .. import keys
 from ..protocols import Delta, Prepared
 from ..types.content import Content, Image, Text
 from ..types.errors import ConfigError, InferenceError, InvalidInput
@@ -59,7 +60,7 @@ def connect(
     url = endpoint or os.environ.get("LLAMA_STACK_BASE_URL") or ""
     if not url:
         raise ConfigError(f"No endpoint for llama-stack/{name}.", hint="Pass endpoint=…, or set LLAMA_STACK_BASE_URL.")
-    key = api_key or os.environ.get("LLAMA_STACK_CLIENT_API_KEY") or ""
+    key = api_key or keys.find("LLAMA_STACK_CLIENT_API_KEY") or ""
     return LlamaStack(name, base_url(url).removesuffix("/v1"), key, headers=headers or {}, extra=extra or {})
 
 

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
+from .. import keys
 from ..protocols import Delta, Prepared
 from ..types.content import Content, images_of, text_of
 from ..types.errors import InvalidResponse
@@ -53,7 +54,7 @@ def connect(
         ConfigError: The endpoint is no address.
     """
     url = host_url(endpoint or os.environ.get("OLLAMA_HOST") or "")
-    key = api_key or os.environ.get("OLLAMA_API_KEY") or ""
+    key = api_key or keys.find("OLLAMA_API_KEY") or ""
     return Ollama(name, url, key, headers=headers or {}, options=options or {}, extra=extra or {})
 
 

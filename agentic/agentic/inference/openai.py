@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from .. import keys
 from ..protocols import Delta, Prepared
 from ..types.content import Content, Part, Text
 from ..types.errors import ConfigError, RequestRejected
@@ -48,7 +49,7 @@ def connect(
     Raises:
         ConfigError: There is no endpoint.
     """
-    key = api_key or os.environ.get("OPENAI_API_KEY") or ""
+    key = api_key or keys.find("OPENAI_API_KEY") or ""
     url = endpoint or os.environ.get("OPENAI_BASE_URL") or (_OFFICIAL if key else "")
     if not url:
         raise ConfigError(

@@ -19,6 +19,7 @@ from typing import Any
 
 import httpx
 
+from .. import keys
 from ..protocols import Delta, Prepared
 from ..types.errors import ConfigError, InvalidInput
 from ..types.sampling import InferenceRequest
@@ -65,7 +66,7 @@ def connect(
     url = endpoint or os.environ.get("RAW_BASE_URL") or ""
     if not url:
         raise ConfigError(f"No endpoint for raw/{name}.", hint="Pass endpoint=…, or set RAW_BASE_URL.")
-    key = api_key or os.environ.get("RAW_API_KEY") or ""
+    key = api_key or keys.find("RAW_API_KEY") or ""
     style = {"family": _family(name, family), "tool_format": tool_format, "today": today or date.today()}
     return Raw(name, base_url(url), key, style=style, headers=headers or {}, extra=extra or {})
 
