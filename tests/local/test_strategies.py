@@ -24,9 +24,11 @@ from agentic.types import (
     Completion,
     InferenceRequest,
     Message,
+    SamplingParams,
     StopReason,
     ToolCall,
     ToolDef,
+    ToolDefinitionError,
     ToolResponse,
     ToolStatus,
     UserMessage,
@@ -178,7 +180,7 @@ def visit(place: Place, mood: Literal["good", "bad"] = "good") -> str:
 @pytest.mark.usefixtures("chat_model")
 async def test_nested_schemas_are_enforced() -> None:
     definition = Tool(visit).definition
-    schema = call_schema([definition, WEATHER], {"type": "string"})
+    schema = call_schema([definition, WEATHER], {"type": "string"}, "Visit Rome.")
     assert list(schema["$defs"]) == ["visit.Place"]
     model = connect("local/default", tool_strategy="constrained")
     _, message, _ = await reply(model, asking("Visit Rome.", tools=[definition], tool_choice="required"))
@@ -306,3 +308,21 @@ def test_examples_are_invented_from_a_schema() -> None:
 def test_native_is_the_model_itself() -> None:
     model = ScriptedModel()
     assert with_strategy(model, "native") is model
+
+
+@pytest.mark.parametrize("examples", ["text", [1], [{"user": "x"}], [{"user": "x", "arguments": 3}], 7])
+async def test_examples_that_cannot_be_read(examples: Any) -> None:
+    tool = ToolDef("get_weather", "", CITY, {"examples": examples})
+    with pytest.raises(ToolDefinitionError, match="get_weather"):
+        await Constrained(ScriptedModel()).prepare(asking("Hello", tools=[tool]))
+
+
+@pytest.mark.usefixtures("chat_model", "embedding_model")
+@pytest.mark.parametrize("strategy", ["constrained", "routed"])
+async def test_an_odd_tool_can_be_called(strategy: Literal["constrained", "routed"]) -> None:
+    anything = ToolDef("note", "Notes anything.", {"properties": {"what": True, "tags": {"items": {"type": "string"}}}})
+    model = connect("local/default", tool_strategy=strategy)
+    sampling = SamplingParams(max_tokens=48)
+    _, message, _ = await reply(model, asking("Note this.", tools=[anything], tool_choice="note", sampling=sampling))
+    assert len(message.tool_calls) == 1
+    await model.aclose()

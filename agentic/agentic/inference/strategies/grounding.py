@@ -9,7 +9,7 @@ enumeration is named or an example uses it, and a piece that can only be one arg
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from .examples import Example
@@ -39,9 +39,9 @@ def grounded(schema: Mapping[str, Any], message: str, examples: Sequence[Example
     for name, inner in schema.get("properties", {}).items():
         if name not in required:
             values = inner.get("enum", ()) if isinstance(inner, dict) else ()
-            if _named(values, message):
+            if named(values, message):
                 required.append(name)
-                pieces = [piece for piece in pieces if not _named(values, piece.text)]
+                pieces = [piece for piece in pieces if not named(values, piece.text)]
             elif values or not any(name in item.arguments for item in examples):
                 continue
         properties[name] = inner
@@ -51,7 +51,7 @@ def grounded(schema: Mapping[str, Any], message: str, examples: Sequence[Example
     return narrowed | {"properties": properties, "required": required}
 
 
-def _named(values: Sequence[Any], message: str) -> list[Any]:
+def named(values: Iterable[Any], message: str) -> list[Any]:
     """The values that stand in a message as words of their own."""
     return [value for value in values if re.search(rf"(?<!\w){re.escape(str(value))}(?!\w)", message, re.IGNORECASE)]
 
@@ -65,8 +65,8 @@ def _narrowed(schema: Any, message: str, pieces: Sequence[Span], examples: Seque
     if not isinstance(schema, dict):
         return schema
     if "enum" in schema:
-        found = _named(schema["enum"], message)
-        likely = placed([piece for piece in pieces if _named(schema["enum"], piece.text) == [piece.text]], examples)
+        found = named(schema["enum"], message)
+        likely = placed([piece for piece in pieces if named(schema["enum"], piece.text) == [piece.text]], examples)
         return schema | {"enum": [piece.text for piece in likely] or found or schema["enum"]}
     if "items" in schema:
         return schema | {"items": _narrowed(schema["items"], message, pieces, ())}

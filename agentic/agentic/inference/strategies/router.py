@@ -15,7 +15,7 @@ from typing import Any
 
 from ...protocols import Embedder
 from ...types.tools import ToolDef
-from .examples import examples_of
+from .examples import examples_of, properties_of
 
 LIKENESS = 0.16
 """The least cosine between a message and its tool."""
@@ -67,7 +67,7 @@ def numbers_in(text: str) -> list[float | int]:
 
 def needs_number(tool: ToolDef) -> bool:
     """Whether the tool cannot be called without a number."""
-    properties = tool.parameters.get("properties", {})
+    properties = properties_of(tool)
     required = (properties.get(name, {}) for name in tool.parameters.get("required", ()))
     return any(schema.get("type") in ("number", "integer") for schema in required)
 
@@ -114,7 +114,7 @@ class Router:
 
 def _texts(tool: ToolDef) -> list[str]:
     name = tool.name.replace("_", " ").replace("-", " ").replace(".", " ")
-    arguments = ", ".join(_argument(key, schema) for key, schema in tool.parameters.get("properties", {}).items())
+    arguments = ", ".join(_argument(key, schema) for key, schema in properties_of(tool).items())
     described = f"{name}: {tool.description}"
     return [described, f"{described} {arguments}", *(example.user for example in examples_of(tool))]
 

@@ -8,18 +8,22 @@ from typing import Any
 
 from ...types.tools import ToolDef
 from ..local_chat import plain
+from .examples import properties_of
+from .grounding import named
 
 NO_TOOL = "none"
 
 _REFERENCE = re.compile(r"#/(?:\$defs|definitions)/(.+)")
 
 
-def call_schema(tools: Sequence[ToolDef], answer: Mapping[str, Any] | None) -> dict[str, Any]:
+def call_schema(tools: Sequence[ToolDef], answer: Mapping[str, Any] | None, said: str) -> dict[str, Any]:
     """What a reply may be: a call of one of the tools, or an answer.
 
     Args:
         tools: The tools that may be called.
         answer: The answer's own schema; None leaves no choice but a call.
+        said: The user's words. An optional enumeration is offered only when they name one of its values: a small
+            model likes to choose one unasked.
 
     Returns:
         A schema for `{"tool": name, "arguments": {…}}` or `{"tool": "none", "answer": …}`. The tool is named first:
@@ -27,7 +31,7 @@ def call_schema(tools: Sequence[ToolDef], answer: Mapping[str, Any] | None) -> d
     """
     shared: dict[str, Any] = {}
     choices = [
-        _object(tool={"const": tool.name}, arguments=_complete(arguments_schema(tool, shared))) for tool in tools
+        _object(tool={"const": tool.name}, arguments=_complete(arguments_schema(tool, shared), said)) for tool in tools
     ]
     if answer is not None:
         choices.append(_object(tool={"const": NO_TOOL}, answer=_hoisted(plain(answer), "answer", shared)))
@@ -37,23 +41,41 @@ def call_schema(tools: Sequence[ToolDef], answer: Mapping[str, Any] | None) -> d
 def arguments_schema(tool: ToolDef, shared: dict[str, Any]) -> dict[str, Any]:
     """A tool's schema without definitions of its own; they go to `shared`, under the tool's name."""
     schema = _hoisted(plain(tool.parameters), tool.name, shared)
-    return {"type": "object", "properties": {}, "additionalProperties": False} | schema
+    properties = {
+        name: inner if isinstance(inner, dict) else {} for name, inner in schema.get("properties", {}).items()
+    }
+    return {"type": "object", "additionalProperties": False} | schema | {"properties": properties}
+
+
+def optional_arguments(tool: ToolDef) -> list[str]:
+    """The arguments that may be left out."""
+    required = tool.parameters.get("required", ())
+    return [name for name in properties_of(tool) if name not in required]
 
 
 def defaults(tool: ToolDef) -> dict[str, Any]:
-    """The arguments that may be left out, with their defaults; None where there is none."""
-    required = tool.parameters.get("required", ())
-    properties = tool.parameters.get("properties", {})
-    return {name: schema.get("default") for name, schema in properties.items() if name not in required}
+    """The same with their defaults (None: there is none), without enumerations."""
+    schemas = {name: properties_of(tool)[name] for name in optional_arguments(tool)}
+    return {name: schema.get("default") for name, schema in schemas.items() if not enumerated(schema)}
 
 
-def _complete(schema: dict[str, Any]) -> dict[str, Any]:
+def enumerated(schema: Mapping[str, Any]) -> list[Any]:
+    """The values of an enumeration, or of one that may be null; empty for any other schema."""
+    choices = [schema, *schema.get("anyOf", ())]
+    return [value for choice in choices for value in choice.get("enum", ()) if value is not None]
+
+
+def _complete(schema: dict[str, Any], said: str) -> dict[str, Any]:
     """The same with every argument asked for, null where there is no value: models leave out too little unasked."""
     required = schema.get("required", ())
-    properties = {
-        name: inner if name in required else {"anyOf": [{"type": "null"}, inner]}
-        for name, inner in schema["properties"].items()
-    }
+    properties: dict[str, Any] = {}
+    for name, inner in schema["properties"].items():
+        if name in required:
+            properties[name] = inner
+        elif not (values := enumerated(inner)):
+            properties[name] = {"anyOf": [{"type": "null"}, inner]}
+        elif found := named(values, said):
+            properties[name] = {"enum": found}
     return schema | {"properties": properties, "required": list(properties)}
 
 
