@@ -47,7 +47,9 @@ class LlamaStackServer(Server):
         for number, call in enumerate(reply.calls):
             events += [_event("progress", delta) for delta in self._call(number, call)]
         stop = "out_of_tokens" if reply.cut_off else "end_of_message" if reply.calls else "end_of_turn"
-        counts = zip(("prompt_tokens", "completion_tokens", "total_tokens"), (*reply.usage, sum(reply.usage)), strict=True)
+        counts = zip(
+            ("prompt_tokens", "completion_tokens", "total_tokens"), (*reply.usage, sum(reply.usage)), strict=True
+        )
         metrics = [{"metric": name, "value": value, "unit": None} for name, value in counts]
         return [*events, _event("complete", {"type": "text", "text": ""}, stop, metrics)]
 
@@ -63,7 +65,9 @@ class LlamaStackServer(Server):
         if not self.streamed_calls:
             return [last]
         first = {"type": "tool_call", "tool_call": "", "parse_status": "started"}
-        parts = [{"type": "tool_call", "tool_call": part, "parse_status": "in_progress"} for part in (text[:5], text[5:])]
+        parts = [
+            {"type": "tool_call", "tool_call": part, "parse_status": "in_progress"} for part in (text[:5], text[5:])
+        ]
         return [first, *parts, last]
 
 

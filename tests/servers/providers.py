@@ -26,12 +26,22 @@ from .raw import LlamaCppServer, VLLMServer
 _NAMED: dict[str, tuple[Callable[[Brain], Server], str, dict[str, Any]]] = {
     "openai": (OpenAIServer, "openai/test", {}),
     "openai, not streaming": (lambda brain: OpenAIServer(brain, Manner(streams=False)), "openai/test", {}),
-    "openai, whole calls": (lambda brain: OpenAIServer(brain, Manner(whole_calls=True, index="none")), "openai/test", {}),
+    "openai, whole calls": (
+        lambda brain: OpenAIServer(brain, Manner(whole_calls=True, index="none")),
+        "openai/test",
+        {},
+    ),
     "openai, careless": (
         lambda brain: OpenAIServer(
             brain,
             Manner(
-                index="zero", whole_calls=True, object_arguments=True, usage=False, done=False, line=b"\r\n", comments=True
+                index="zero",
+                whole_calls=True,
+                object_arguments=True,
+                usage=False,
+                done=False,
+                line=b"\r\n",
+                comments=True,
             ),
         ),
         "openai/test",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -46,6 +47,7 @@ both = [add, say]
 def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "kit.py").write_text(KIT, encoding="utf-8")
+    monkeypatch.delitem(sys.modules, "kit", raising=False)  # another test's
     return lambda *arguments: CliRunner().invoke(app, ["tools", *arguments])
 
 

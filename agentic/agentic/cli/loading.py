@@ -52,6 +52,7 @@ def _load(name: str) -> Any:
 
 def _from_path(module: str) -> ModuleType:
     _import_from(Path.cwd())
+    importlib.invalidate_caches()  # the file may have been written a moment ago
     return importlib.import_module(module)
 
 
