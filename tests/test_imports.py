@@ -45,6 +45,7 @@ FLOORS = {
     "journal": 4,
     "setup": 4,
     "orchestrator": 4,
+    "toolbox": 5,
     "agent": 5,
     "session": 5,
     "stack": 5,
@@ -60,13 +61,24 @@ NEIGHBOURS = {
     "inference": {"models"},
     "journal": {"history"},
     "orchestrator": {"journal", "setup"},
-    "agent": {"session"},
+    "agent": {"session", "toolbox"},
     "stack": {"agent", "config"},
     "agentic": {"agent", "session", "stack", "config", "testing"},
 }
 
 HEAVY = {
-    *("PIL", "click", "faiss", "fastapi", "llama_models", "llama_stack_client", "numpy", "onnxruntime", "pandas"),
+    *(
+        "PIL",
+        "click",
+        "faiss",
+        "fastapi",
+        "llama_models",
+        "llama_stack_client",
+        "mcp",
+        "numpy",
+        "onnxruntime",
+        "pandas",
+    ),
     *("rich", "sqlalchemy", "starlette", "tavily", "tiktoken", "tokenizers", "wolframalpha", "xllamacpp"),
 }
 

@@ -11,19 +11,19 @@ from typing import Any, TypeAlias
 from . import plugins
 from .inference import connect
 from .portal import iterate_sync, run_sync
-from .protocols import Inference, MemoryBank, Shield
+from .protocols import Inference, MemoryBank, Shield, Toolgroup
 from .protocols import Tool as ToolProtocol
 from .session import ImageLike, Input, Session
 from .setup import Setup
 from .store import Store, open_store
-from .tool import Tool
+from .toolbox import Toolbox
 from .types.errors import ConfigError
 from .types.events import Event
 from .types.sampling import SamplingParams
 from .types.tools import ToolChoice, ToolDef, ToolStrategy
 from .types.turns import Limits, Turn
 
-ToolLike: TypeAlias = Callable[..., Any] | ToolProtocol | ToolDef | str
+ToolLike: TypeAlias = Callable[..., Any] | ToolProtocol | Toolgroup | ToolDef | str
 
 DEFAULT_MODEL = "local/default"
 """The embedded model; `AGENTIC_MODEL` names another default."""
@@ -36,8 +36,8 @@ class Agent:
         model: A model string `provider/model` (`ollama/llama3.2:3b`, `openai/gpt-4o-mini`, `raw/…`, `llama-stack/…`,
             `local/…`), or any `Inference`. Default: `AGENTIC_MODEL`, or the embedded model.
         instructions: The system message.
-        tools: Functions, `Tool`s, ids of registered toolgroups (`"builtin::websearch"`), or a `ToolDef` for a tool
-            that runs on the caller's side.
+        tools: Functions, `Tool`s, toolgroups or their ids (`"builtin::websearch"`), or a `ToolDef` for a tool that
+            runs on the caller's side. A group's tool whose name is taken is called `group__tool`.
         tool_choice: `auto`, `required`, `none`, or a tool's name. A forced call is forced once a turn.
         tool_strategy: How the model is led to call tools: `native`, `constrained` or `routed`; default: what suits it.
         memory: Banks that are searched before the first inference of each turn.
@@ -78,23 +78,29 @@ class Agent:
         api_key: str | None = None,
         name: str = "agent",
     ) -> None:
-        by_name = _by_name(tools)
-        if tool_choice not in ("auto", "required", "none") and tool_choice not in by_name:
+        inference = _inference(model, endpoint, api_key, tool_strategy)
+        banks = [_load("memory", bank) for bank in memory]
+        at_input = [_load("shields", shield) for shield in (*shields, *input_shields)]
+        at_output = [_load("shields", shield) for shield in (*shields, *output_shields)]
+        at_tools = [_load("shields", shield) for shield in tool_shields]
+        self._store = open_store(store)
+        # Last, because a toolgroup may start processes: nothing that fails above leaves them behind.
+        self._toolbox = Toolbox.of(tools)
+        if tool_choice not in ("auto", "required", "none") and tool_choice not in self._toolbox.tools:
             raise ConfigError(f"tool_choice names {tool_choice!r}, which is none of the agent's tools.")
         self._setup = Setup(
-            inference=_inference(model, endpoint, api_key, tool_strategy),
+            inference=inference,
             name=name,
             instructions=instructions,
-            tools=by_name,
+            tools=self._toolbox.tools,
             tool_choice=tool_choice,
             sampling=sampling or SamplingParams(),
             limits=limits or Limits(),
-            memory=[_load("memory", bank) for bank in memory],
-            input_shields=[_load("shields", shield) for shield in (*shields, *input_shields)],
-            output_shields=[_load("shields", shield) for shield in (*shields, *output_shields)],
-            tool_shields=[_load("shields", shield) for shield in tool_shields],
+            memory=banks,
+            input_shields=at_input,
+            output_shields=at_output,
+            tool_shields=at_tools,
         )
-        self._store = open_store(store)
 
     def __repr__(self) -> str:
         return f"Agent({self.model!r}, tools={list(self._setup.tools)})"
@@ -167,12 +173,13 @@ class Agent:
         }
 
     async def aclose(self) -> None:
-        """Closes the model's connections and the store."""
+        """Closes the model's connections, the toolgroups and the store."""
         await self._setup.inference.aclose()
+        await self._toolbox.aclose()
         await self._store.aclose()
 
     def close(self) -> None:
-        """Closes the model's connections and the store."""
+        """Closes the model's connections, the toolgroups and the store."""
         run_sync(self.aclose())
 
     async def __aenter__(self) -> Agent:
@@ -207,31 +214,6 @@ def _inference(
     from .inference.strategies import with_strategy
 
     return with_strategy(inference, strategy)
-
-
-def _by_name(tools: Sequence[ToolLike]) -> dict[str, ToolProtocol]:
-    if isinstance(tools, str) or not isinstance(tools, Sequence):
-        raise ConfigError("tools is a list: of functions, Tools, ToolDefs or ids.")
-    by_name: dict[str, ToolProtocol] = {}
-    for listed in tools:
-        for tool in _as_tools(listed):
-            if tool.definition.name in by_name:
-                raise ConfigError(f"Two tools are called {tool.definition.name!r}.", hint="Give one another name.")
-            by_name[tool.definition.name] = tool
-    return by_name
-
-
-def _as_tools(listed: ToolLike) -> Sequence[ToolProtocol]:
-    match listed:
-        case str():
-            loaded: Sequence[ToolProtocol] = plugins.load("tools", listed)(listed)
-            return loaded
-        case ToolDef():
-            return [Tool(listed)]
-        case ToolProtocol():
-            return [listed]
-        case _:
-            return [Tool(listed)]
 
 
 def _load(group: plugins.Group, given: Any) -> Any:

@@ -8,6 +8,13 @@ models:
     api_key: ${env.VLLM_KEY}
   small: local/default                      # the short form
 store: sessions.db                          # a path or a URL; null keeps sessions in memory
+mcp:                                        # servers: the toolgroups mcp::files and mcp::issues
+  files:
+    command: [npx, -y, "@modelcontextprotocol/server-filesystem", .]
+  issues:
+    url: https://mcp.example.org/mcp
+    headers: {Authorization: "Bearer ${env.ISSUES_TOKEN}"}
+    deny: ["delete_*"]
 ```
 
 `${env.NAME}` is replaced by an environment variable, `${env.NAME:=text}` falls back to a text. Keys belong into the
@@ -20,6 +27,8 @@ import difflib
 import os
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -53,16 +62,46 @@ class ModelConfig(_Strict):
     options: dict[str, Any] = {}
 
 
+class MCPConfig(_Strict):
+    """One MCP server: `command` for a program that is started, or `url`.
+
+    Attributes:
+        command: The program and its arguments.
+        env: Variables for the program.
+        folder: Where it runs.
+        url: The endpoint of a server that speaks streamable HTTP.
+        headers: Sent to it with each request.
+        allow: The tools to offer, with wildcards; default: all.
+        deny: The tools not to offer.
+        timeout: Seconds for one call, and for starting the server.
+        approve: Ask the caller before each call.
+        parallel: Its tools may run beside each other.
+    """
+
+    command: list[str] | None = None
+    env: dict[str, str] = Field(default={}, repr=False)
+    folder: str | None = None
+    url: str | None = None
+    headers: dict[str, str] = Field(default={}, repr=False)
+    allow: list[str] | None = None
+    deny: list[str] = []
+    timeout: float = 60.0
+    approve: bool = False
+    parallel: bool = True
+
+
 class Config(_Strict):
     """A whole file.
 
     Attributes:
         models: By the names that the program uses for them; `default` is used when none is named.
         store: Where sessions are kept, as for `Agent(store=…)`.
+        mcp: MCP servers by their names; each is the toolgroup `mcp::name`.
     """
 
     models: dict[str, ModelConfig] = {}
     store: str | None = "default"
+    mcp: dict[str, MCPConfig] = {}
 
     @field_validator("models", mode="before")
     @classmethod
@@ -70,6 +109,34 @@ class Config(_Strict):
         if not isinstance(models, dict):
             return models
         return {name: {"model": given} if isinstance(given, str) else given for name, given in models.items()}
+
+
+_CURRENT: ContextVar[Config] = ContextVar("agentic_config")
+
+
+@contextmanager
+def using(config: Config) -> Iterator[None]:
+    """Makes a configuration the current one for what is built inside."""
+    token = _CURRENT.set(config)
+    try:
+        yield
+    finally:
+        _CURRENT.reset(token)
+
+
+def current_config() -> Config:
+    """The configuration of the stack that is being built, or of the file that `AGENTIC_CONFIG` names, or of `run.yaml`.
+
+    Without any of them it is empty.
+
+    Raises:
+        ConfigError: The file is wrong.
+    """
+    if (config := _CURRENT.get(None)) is not None:
+        return config
+    if named := os.environ.get("AGENTIC_CONFIG"):
+        return read_config(named)
+    return read_config("run.yaml") if Path("run.yaml").exists() else Config()
 
 
 def read_config(path: str | Path) -> Config:
@@ -146,7 +213,9 @@ def _problem(item: Any, lines: dict[tuple[Any, ...], int], path: Path) -> str:
     dotted = ".".join(map(str, item["loc"]))
     if item["type"] != "extra_forbidden":
         return f"{where}: {dotted}: {item['msg'].lower()}."
-    known = list((ModelConfig if item["loc"][0] == "models" else Config).model_fields)
+    sections: dict[str, type[BaseModel]] = {"models": ModelConfig, "mcp": MCPConfig}
+    section = sections.get(item["loc"][0], Config) if len(item["loc"]) > 1 else Config
+    known = list(section.model_fields)
     near = difflib.get_close_matches(str(item["loc"][-1]), known, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(known)}."
     return f"{where}: there is no key {dotted!r}; {hint}"

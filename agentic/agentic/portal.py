@@ -109,6 +109,14 @@ def run_sync(coroutine: Coroutine[Any, Any, T]) -> T:
         raise
 
 
+async def run_in_portal(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Awaits a coroutine that runs on the one loop of sync calls: for what outlives the loop that it is used from."""
+    portal = _get()
+    if threading.current_thread() is portal.thread:
+        return await coroutine
+    return await asyncio.wrap_future(portal.start(coroutine))
+
+
 def iterate_sync(make: Callable[[], AsyncIterator[T]]) -> Iterator[T]:
     """Iterates over what an async iterator yields. A reader that stops early leaves it running to its end.
 

@@ -1,11 +1,11 @@
-"""What the orchestrator needs from the world: four small protocols.
+"""What the orchestrator needs from the world, as small protocols.
 
 Anything that has these methods will do; there is no base class to inherit from.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
@@ -145,6 +145,24 @@ class Tool(Protocol):
         Raises:
             ToolError: Its text is what the model reads.
         """
+        ...
+
+
+@runtime_checkable
+class Toolgroup(Protocol):
+    """Tools that belong together, such as those of one server; iterating over it gives them."""
+
+    @property
+    def name(self) -> str:
+        """What its tools' names are prefixed with when others have the same."""
+        ...
+
+    def __iter__(self) -> Iterator[Tool]:
+        """Its tools. Whatever must be connected for that is connected now."""
+        ...
+
+    async def aclose(self) -> None:
+        """Frees connections and processes; the next call of a tool may open them again."""
         ...
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from .agent import Agent
-from .config import Config, read_config
+from .config import Config, read_config, using
 from .inference import connect
 from .protocols import Inference
 from .types.errors import ConfigError
@@ -50,4 +50,5 @@ class Stack:
 
     def agent(self, *, model: str = "default", **options: Any) -> Agent:
         """An agent on one of the file's models and on its store; the other options are those of `Agent`."""
-        return Agent(self.model(model), **{"store": self.config.store, **options})
+        with using(self.config):
+            return Agent(self.model(model), **{"store": self.config.store, **options})

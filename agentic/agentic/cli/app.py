@@ -11,7 +11,7 @@ import click
 
 from . import exits
 
-COMMANDS = ("run", "chat", "session", "prompt", "tools", "models", "keys", "doctor", "demo")
+COMMANDS = ("run", "chat", "session", "prompt", "tools", "mcp", "models", "keys", "doctor", "demo")
 """Each is a module beside this one with an object `command`."""
 
 

@@ -1,0 +1,58 @@
+"""Which tools an agent has: names that collide, names that no model may use, groups that are closed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from agentic.protocols import Tool as ToolProtocol
+from agentic.testing import ScriptedModel
+from agentic.tool import NAME
+from agentic.toolbox import Toolbox, fitting_name
+from agentic.types.errors import ConfigError
+
+from agentic import Agent, Tool
+
+
+def look() -> str:
+    """Looks."""
+    return "seen"
+
+
+class Group:
+    def __init__(self, name: str, *tools: ToolProtocol) -> None:
+        self.name = name
+        self.tools = tools
+        self.closed = 0
+
+    def __iter__(self) -> Iterator[ToolProtocol]:
+        return iter(self.tools)
+
+    async def aclose(self) -> None:
+        self.closed += 1
+
+
+def test_only_what_collides_is_prefixed() -> None:
+    one, two = Group("one", Tool(look), Tool(look, name="alone")), Group("two", Tool(look))
+    assert list(Toolbox.of([one, two]).tools) == ["one__look", "alone", "two__look"]
+    assert list(Toolbox.of([one, look]).tools) == ["one__look", "alone", "look"]
+
+
+def test_groups_are_closed_with_the_agent_and_when_there_is_none() -> None:
+    group = Group("one", Tool(look))
+    with Agent(ScriptedModel([]), tools=[group], store=None) as agent:
+        assert repr(agent) == "Agent('scripted/model', tools=['look'])"
+    assert group.closed == 1
+    with pytest.raises(ConfigError, match="Two tools are called 'look'"):
+        Agent(ScriptedModel([]), tools=[group, look, look], store=None)
+    assert group.closed == 2
+
+
+@pytest.mark.parametrize("text", ["", "1", "a b", "größe", "\ud800", "x" * 65, "a" * 64, "-", ".x", "ok"])
+def test_every_text_has_a_fitting_name(text: str) -> None:
+    assert NAME.fullmatch(fitting_name(text))
+
+
+def test_fitting_names_of_long_texts_differ() -> None:
+    assert fitting_name("x" * 100) != fitting_name("x" * 101)
+    assert fitting_name("a" * 64) == "a" * 64
