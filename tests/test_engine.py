@@ -800,6 +800,48 @@ def test_a_shield_that_fails_blocks() -> None:
     assert not model.requests
 
 
+class Slow(Words):
+    """A shield that does not come to a verdict in time."""
+
+    async def check(self, messages: Sequence[Message]) -> Verdict:
+        if self.word in messages[-1].text:
+            await asyncio.Event().wait()
+        return await super().check(messages)
+
+
+@pytest.mark.parametrize("where", ["input_shields", "output_shields", "tool_shields"])
+@pytest.mark.parametrize("how", ["limit", "cancel"])
+def test_what_no_shield_has_seen_when_the_turn_ends_is_withheld_from_all(where: str, how: str) -> None:
+    def leak() -> str:
+        """Returns a secret."""
+        return "secret"
+
+    replies: list[Any] = {
+        "input_shields": [],
+        "output_shields": ["a secret"],
+        "tool_shields": [call("leak")],
+    }[where]
+    mine, model = agent(*replies, "later", tools=[leak], **{where: [Slow("secret")]})
+    session = mine.session()
+    question = "secret" if where == "input_shields" else "question"
+
+    async def run() -> Turn:
+        if how == "limit":
+            return await session.arun(question, limits=Limits(seconds=0.2))
+        running = asyncio.create_task(session.arun(question))
+        await asyncio.sleep(0.2)
+        await session.acancel()
+        return await running
+
+    turn = asyncio.run(run())
+    assert turn.reason is (EndReason.TIME_LIMIT if how == "limit" else EndReason.CANCELLED)
+    assert "secret" not in turn.text
+    if where == "output_shields":
+        assert "secret" not in repr(turn)
+    assert session.run("Next").text == "later"
+    assert "secret" not in "".join(message.text for message in model.requests[-1].messages)
+
+
 def test_what_memory_finds_goes_with_the_message() -> None:
     class Bank:
         name = "docs"

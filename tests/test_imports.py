@@ -40,7 +40,7 @@ FLOORS = {
     "models": 3,
     "store": 3,
     "inference": 3,
-    "execution": 3,
+    "execution": 4,
     "history": 4,
     "journal": 4,
     "setup": 4,
@@ -59,8 +59,9 @@ FACE = 5
 # On one floor, who may still import whom.
 NEIGHBOURS = {
     "inference": {"models"},
+    "execution": {"tool"},
     "journal": {"history"},
-    "orchestrator": {"journal", "setup"},
+    "orchestrator": {"execution", "journal", "setup"},
     "agent": {"session", "toolbox"},
     "stack": {"agent", "config"},
     "agentic": {"agent", "session", "stack", "config", "testing"},

@@ -31,6 +31,7 @@ from agentic.types import (
     ToolResponse,
     ToolStatus,
     Touchpoint,
+    Turn,
     TurnStatus,
     Usage,
     UserMessage,
@@ -129,6 +130,10 @@ class Driver:
                 blocked = self.draw(st.integers(0, 9)) == 0
                 verdict = Verdict("shield", SafetyViolation() if blocked else None)
                 self.close(step.step_id, Judgement((verdict,)))
+            case machine.Withhold(touchpoint=touchpoint):
+                step = ShieldCallStep(step_id=self.new_id("s"), turn_id=turn_id, started_at=NOW, touchpoint=touchpoint)
+                self.write(StepOpened(step=step))
+                self.close(step.step_id, Judgement((Verdict("shield", SafetyViolation("late")),)))
             case machine.Retrieve():
                 retrieval = MemoryRetrievalStep(step_id=self.new_id("s"), turn_id=turn_id, started_at=NOW)
                 self.write(StepOpened(step=retrieval))
@@ -265,10 +270,24 @@ def test_no_course_of_events_reaches_an_illegal_step_or_leaves_a_call_without_a_
             for call in step.message.tool_calls
         ]
         assert generated == [response.call_id for response in turn.tool_responses]
+        if plan.output_shields:
+            assert not unjudged_answers(turn), "text that no shield had cleared is in the turn"
     assert len(driver.ran) == len(set(driver.ran)), "a call ran twice"
     again = reopened(driver.log)
     assert again.turns == driver.history.turns
     assert again.messages == driver.history.messages
+
+
+def unjudged_answers(turn: Turn) -> list[str]:
+    """The answers whose text no output shield has let through."""
+    waiting: list[str] = []
+    for step in turn.steps:
+        if isinstance(step, InferenceStep) and step.message and step.message.content:
+            waiting.append(step.message.content)
+        elif isinstance(step, ShieldCallStep) and step.touchpoint is Touchpoint.OUTPUT and step.judgement:
+            assert step.judgement.violation is None or not waiting
+            waiting.clear()
+    return waiting
 
 
 def test_every_phase_is_in_the_table_and_every_target_is_a_phase() -> None:

@@ -153,13 +153,15 @@ def read_config(path: str | Path) -> Config:
         text = path.read_text(encoding="utf-8")
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         data = yaml.safe_load(text) or {}
+        lines = dict(_lines(node, ()))
     except OSError as error:
         raise ConfigError(f"Cannot read {path}: {error.strerror or error}.") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except RecursionError:
+        raise ConfigError(f"{path} is nested too deeply, or holds itself.") from None
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: no UTF-8, or a month 13
         raise ConfigError(f"{path} is not valid YAML: {error}") from None
     if not isinstance(data, dict):
         raise ConfigError(f"{path} must hold keys and values, not {type(data).__name__}.")
-    lines = dict(_lines(node, ()))
     try:
         return Config.model_validate(_with_environment(data, (), lines, path))
     except ValidationError as error:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from .protocols import Tool, ToolContext
-from .types.content import Part, Text, storable
+from .tool import as_output
+from .types.content import Part, Text, content_of, storable
 from .types.errors import describe
 from .types.tools import ToolCall, ToolResponse, ToolStatus
 
@@ -34,7 +37,8 @@ async def execute(call: ToolCall, tools: Mapping[str, Tool], context: ToolContex
     seconds = tool.policy.timeout
     try:
         async with asyncio.timeout(seconds) as timeout:
-            output = await tool.invoke(call.arguments, context)
+            returned = await tool.invoke(call.arguments, context)
+        return response_of(call, returned)
     except TimeoutError as error:
         if timeout.expired():
             text = f"{call.name} took longer than {seconds:g} s and was given up; it may still have taken effect."
@@ -44,16 +48,29 @@ async def execute(call: ToolCall, tools: Mapping[str, Tool], context: ToolContex
         if (task := asyncio.current_task()) and task.cancelling():
             raise
         return answer(call, ToolStatus.ERROR, f"{call.name} cancelled itself.")
-    except (Exception, SystemExit, GeneratorExit) as error:
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
+            raise  # somebody pressed Ctrl-C
         return answer(call, ToolStatus.ERROR, describe(error))
-    content = output.content
-    clean = storable(content) if isinstance(content, str) else tuple(map(_clean, content))
-    return ToolResponse(call.call_id, call.name, clean, ToolStatus.OK, storable(output.metadata))
 
 
 def answer(call: ToolCall, status: ToolStatus, text: str) -> ToolResponse:
     """A result that tells the model what became of a call."""
     return ToolResponse(call.call_id, call.name, storable(text), status)
+
+
+def response_of(call: ToolCall, returned: Any) -> ToolResponse:
+    """The result that a call has when its tool returned this, fit for the log.
+
+    Raises:
+        InvalidInput: It holds something that is neither text nor an image.
+        ToolError: It cannot be written as text.
+    """
+    output = as_output(returned)
+    content = content_of(output.content)
+    clean = storable(content) if isinstance(content, str) else tuple(map(_clean, content))
+    metadata = storable(output.metadata)
+    return ToolResponse(call.call_id, call.name, clean, ToolStatus.OK, metadata if isinstance(metadata, dict) else {})
 
 
 def stages(calls: Sequence[ToolCall], tools: Mapping[str, Tool]) -> Iterator[list[ToolCall]]:
@@ -74,4 +91,4 @@ def stages(calls: Sequence[ToolCall], tools: Mapping[str, Tool]) -> Iterator[lis
 
 
 def _clean(part: Part) -> Part:
-    return Text(storable(part.text)) if isinstance(part, Text) else part
+    return Text(storable(str(part.text))) if isinstance(part, Text) else part

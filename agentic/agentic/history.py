@@ -15,7 +15,7 @@ from .types.messages import AssistantMessage, Message, UserMessage
 from .types.records import PromptDelta, Record, StepClosed, StepOpened, TurnClosed, TurnContinued, TurnOpened
 from .types.steps import Generation, Retrieval, ShieldCallStep, ToolExecutionStep, Touchpoint
 from .types.tools import ToolResponse
-from .types.turns import EndReason, Turn
+from .types.turns import Turn
 
 MAX_RESULT_CHARS = 40_000
 """What the model sees of one tool result at the most, in characters (about 10,000 tokens); the log has all of it."""
@@ -90,14 +90,14 @@ class History:
 
     def _finish(self, turn: Turn) -> None:
         self.closed.append(turn)
-        if turn.reason is EndReason.VIOLATION:
+        if turn.violation is not None:
             # The model must not meet blocked content again: of this turn it keeps at most a clean question and the
             # refusal (DESIGN, promise 6).
             del self.messages[self._turn_begins :]
             last = turn.steps[-1] if turn.steps else None
             if not (isinstance(last, ShieldCallStep) and last.touchpoint is Touchpoint.INPUT):
                 self.messages.extend(turn.input_messages)
-                self.messages.append(turn.output or AssistantMessage())
+                self.messages.append(AssistantMessage(turn.violation.user_message))
 
     # -- exact prompts ------------------------------------------------------------------------------------------------
 

@@ -10,7 +10,8 @@ from datetime import UTC, datetime
 from .history import History
 from .store import Lease, Store
 from .turn import TurnState
-from .types.errors import AgenticError, IllegalStep
+from .types.content import storable
+from .types.errors import AgenticError, IllegalStep, words
 from .types.events import Event, StepCompleted, StepStarted, ToolCallCompleted, ToolCallStarted
 from .types.records import CallClosed, CallOpened, PromptDelta, Record, StepClosed, StepOpened
 from .types.steps import Failure, Outcome, Step, StepType, ToolExecutionStep
@@ -119,7 +120,7 @@ class Journal:
         """Logs that the open step has failed."""
         if isinstance(error, AgenticError):
             error.step_id = self.step.step_id
-        self.close_step(Failure(type(error).__name__, str(error)))
+        self.close_step(Failure(type(error).__name__, storable(words(error))))
 
     def open_call(self, call: ToolCall) -> None:
         """Logs that a tool begins to run."""

@@ -26,6 +26,7 @@ from .protocols import Prepared, Shield, ToolContext
 from .setup import Setup
 from .turn import Route, next_action
 from .types.content import Content, Text, storable
+from .types.errors import describe
 from .types.events import (
     StepCompleted,
     TextDelta,
@@ -127,6 +128,8 @@ class Run:
             match action:
                 case machine.Check(touchpoint=touchpoint):
                     await self._check(touchpoint)
+                case machine.Withhold(touchpoint=touchpoint):
+                    self._withhold(touchpoint)
                 case machine.Retrieve():
                     await self._retrieve()
                 case machine.Infer() if self._budget and self._budget.exhausted:
@@ -223,23 +226,35 @@ class Run:
 
     async def _check(self, touchpoint: Touchpoint) -> None:
         journal = self._journal
-        turn_id = journal.state.turn.turn_id
-        step = ShieldCallStep(step_id=new_id(), turn_id=turn_id, started_at=now(), touchpoint=touchpoint)
-        journal.open_step(step)
+        journal.open_step(self._shield_step(touchpoint))
         await journal.flush()
         seen = tuple(journal.history.messages)
         verdicts = await asyncio.gather(*(_judge(shield, seen) for shield in self._setup.shields(touchpoint)))
         judgement = Judgement(tuple(verdicts))
-        answer = journal.state.turn.steps[-1] if journal.state.turn.steps else None
-        journal.close_step(judgement)
-        if touchpoint is Touchpoint.OUTPUT and isinstance(answer, InferenceStep):
-            self._show(answer.step_id)
+        self._judged(touchpoint, judgement)
 
-    def _show(self, step_id: str) -> None:
-        """Shows an inference that was held back, as its shields left it."""
-        step = next(step for step in self._journal.state.turn.steps if step.step_id == step_id)
-        if isinstance(step, InferenceStep) and step.message and step.message.content:
-            self._journal.tell(TextDelta(step.message.content, step_id))
+    def _withhold(self, touchpoint: Touchpoint) -> None:
+        self._journal.open_step(self._shield_step(touchpoint))
+        refusal = SafetyViolation("The turn ended before its shields had looked at this.")
+        verdicts = [
+            Verdict(shield.shield_id, refusal, error="The turn ended first.")
+            for shield in self._setup.shields(touchpoint)
+        ]
+        self._judged(touchpoint, Judgement(tuple(verdicts)))
+
+    def _shield_step(self, touchpoint: Touchpoint) -> ShieldCallStep:
+        turn_id = self._journal.state.turn.turn_id
+        return ShieldCallStep(step_id=new_id(), turn_id=turn_id, started_at=now(), touchpoint=touchpoint)
+
+    def _judged(self, touchpoint: Touchpoint, judgement: Judgement) -> None:
+        """Records a judgement; an inference that was held back for it is shown as it left it."""
+        self._journal.close_step(judgement)
+        if touchpoint is not Touchpoint.OUTPUT:
+            return
+        steps = reversed(self._journal.state.turn.steps)
+        step = next(step for step in steps if isinstance(step, InferenceStep))
+        if step.message and step.message.content:
+            self._journal.tell(TextDelta(step.message.content, step.step_id))
         self._journal.tell(StepCompleted(step))
 
     async def _retrieve(self) -> None:
@@ -361,7 +376,7 @@ async def _judge(shield: Shield, messages: Sequence[Message]) -> Verdict:
     try:
         return await shield.check(messages)
     except Exception as error:
-        return Verdict(shield.shield_id, SafetyViolation(), error=f"{type(error).__name__}: {error}")
+        return Verdict(shield.shield_id, SafetyViolation(), error=storable(describe(error)))
 
 
 def _as_context(hits: Sequence[Hit]) -> str:

@@ -27,8 +27,17 @@ class _Portal:
 
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()
-        self.thread = threading.Thread(target=self.loop.run_forever, name="agentic-portal", daemon=True)
+        self.thread = threading.Thread(target=self._serve, name="agentic-portal", daemon=True)
         self.thread.start()
+
+    def _serve(self) -> None:
+        """Runs the loop for ever: a task that raises KeyboardInterrupt or SystemExit stops a loop, but not this one."""
+        while True:
+            try:
+                self.loop.run_forever()
+            except (KeyboardInterrupt, SystemExit):
+                continue  # whoever waits for the task gets it
+            return
 
     def start(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
         """Runs a coroutine as a task with the caller's context variables: nested limits reach through."""

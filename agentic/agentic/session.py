@@ -11,21 +11,22 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypeVar
 
 from .approvals import allow_always
+from .execution import response_of
 from .history import History
 from .journal import Emit, Journal
 from .orchestrator import Run
 from .portal import iterate_sync, run_sync
+from .protocols import ToolOutput
 from .setup import Setup
 from .store import Store
 from .stream import EventLog
-from .tool import as_output
 from .types.content import ContentLike, Image, content_of, storable, text_of
-from .types.errors import InvalidInput, TurnPending
+from .types.errors import InvalidInput, ToolError, TurnPending
 from .types.events import Event
 from .types.messages import AssistantMessage, Message, SystemMessage, UserMessage
 from .types.records import Decision
 from .types.steps import InferenceStep, Step
-from .types.tools import ToolResponse
+from .types.tools import ToolResponse, ToolStatus
 from .types.turns import EndReason, Limits, PendingCall, Turn, TurnStatus
 
 Input: TypeAlias = ContentLike | UserMessage | Sequence[Message]
@@ -77,7 +78,7 @@ class Session:
         self._store = store
         self._history: History | None = None
         self._events: EventLog | None = None
-        self._task: asyncio.Task[Turn] | None = None
+        self._task: asyncio.Task[Any] | None = None
 
     def __repr__(self) -> str:
         return f"Session({self.session_id!r})"
@@ -262,6 +263,7 @@ class Session:
 
     async def _begin(self, messages: Sequence[Message], limits: Limits | None, emit: Emit) -> Turn:
         async def work(start: Start, history: History) -> Turn:
+            self._task = asyncio.current_task()
             if history.state is not None:
                 if history.state.turn.status is TurnStatus.AWAITING_INPUT:
                     raise _waits(history.state.turn)
@@ -272,6 +274,7 @@ class Session:
 
     async def _resume(self, answers: Mapping[str, Any], emit: Emit) -> Turn:
         async def work(start: Start, history: History) -> Turn:
+            self._task = asyncio.current_task()
             if history.state is None:
                 raise TurnPending(f"Session {self.session_id!r} has nothing to resume.", hint="Use run.")
             decisions = _decisions(history.state.turn, answers)
@@ -303,7 +306,7 @@ class Session:
 
     async def _supervise(self, turn: Coroutine[Any, Any, Turn]) -> Turn:
         """Runs a turn as a task of its own, which `acancel` can end."""
-        task = self._task = asyncio.create_task(turn)
+        task = asyncio.create_task(turn)
         try:
             return await task
         except asyncio.CancelledError:
@@ -313,15 +316,19 @@ class Session:
             return self._history.closed[-1]
 
     async def _stream(self, turn: Callable[[Emit], Coroutine[Any, Any, Turn]]) -> AsyncIterator[Event]:
-        log = self._events = EventLog()
+        log = EventLog()
+
+        def add(event: Event) -> None:
+            self._events = log  # not before the session is ours: another turn's events may be followed
+            log.add(event)
 
         async def drive() -> Turn:
             try:
-                return await turn(log.add)
+                return await turn(add)
             finally:
                 log.end()
 
-        task = self._task = asyncio.create_task(drive())
+        task = asyncio.create_task(drive())
         try:
             async for event in log.follow():
                 yield event
@@ -355,6 +362,7 @@ def _messages(message: Input, images: Sequence[ImageLike]) -> tuple[Message, ...
         if given and len(given) == len(message):
             if images:
                 raise InvalidInput("Put the images into the messages when messages are given.")
+            _check_results(given)
             return given
     content = content_of(message, images)  # type: ignore[arg-type] # it checks each part
     if not content or (isinstance(content, str) and not content.strip()):
@@ -362,6 +370,24 @@ def _messages(message: Input, images: Sequence[ImageLike]) -> tuple[Message, ...
     if storable(text_of(content)) != text_of(content):
         raise InvalidInput("The message holds half a surrogate pair: decode its bytes as UTF-8.")
     return (UserMessage(content),)
+
+
+def _check_results(messages: Sequence[Message]) -> None:
+    """Every call in messages that a caller hands over has its result right behind it (promise 1)."""
+    waiting: list[str] = []
+    for message in messages:
+        if isinstance(message, ToolResponse):
+            if message.call_id not in waiting[:1]:
+                raise InvalidInput(f"The result {message.call_id!r} does not follow its call, in the calls' order.")
+            del waiting[0]
+        elif waiting:
+            break
+        elif isinstance(message, AssistantMessage):
+            waiting = [call.call_id for call in message.tool_calls]
+            if len(set(waiting)) != len(waiting):
+                raise InvalidInput("Two calls of one message share an id.")
+    if waiting:
+        raise InvalidInput(f"The call {waiting[0]!r} in the messages has no result.")
 
 
 def _id_of(at: Turn | Step | str | None) -> str | None:
@@ -378,7 +404,7 @@ def _waits(turn: Turn) -> TurnPending:
 def _decisions(turn: Turn, answers: Mapping[str, Any]) -> list[Decision]:
     waiting = {item.call.call_id: item for item in turn.pending}
     if unknown := answers.keys() - waiting.keys():
-        raise InvalidInput(f"No call waits under {', '.join(map(repr, sorted(unknown)))}.")
+        raise InvalidInput(f"No call waits under {', '.join(sorted(map(repr, unknown)))}.")
     if waiting and not answers:
         raise _waits(turn)
     return [_decision(waiting[call_id], given) for call_id, given in answers.items()]
@@ -390,13 +416,18 @@ def _decision(pending: PendingCall, given: Any) -> Decision:
         given = Approve() if given else Deny()
     match given:
         case Deny(reason=reason):
-            return Decision(call.call_id, approved=False, reason=reason, digest=pending.digest)
+            return Decision(call.call_id, approved=False, reason=storable(str(reason)), digest=pending.digest)
         case Approve(scope=scope, arguments=arguments) if pending.why == "approval":
             return Decision(call.call_id, scope=scope, arguments=arguments, digest=pending.digest)
         case _ if pending.why == "approval":
             raise InvalidInput(f"{call.name} waits for approval: answer True, Approve(…) or Deny('why').")
-        case ToolResponse():
-            return Decision(call.call_id, response=replace(given, call_id=call.call_id, tool_name=call.name))
-    output = as_output(given)
-    response = ToolResponse(call.call_id, call.name, output.content, metadata=output.metadata)
-    return Decision(call.call_id, response=response)
+    status = ToolStatus.OK
+    if isinstance(given, ToolResponse):
+        if given.call_id != call.call_id:
+            raise InvalidInput(f"The result for {call.call_id!r} names another call, {given.call_id!r}.")
+        status, given = given.status, ToolOutput(given.content, given.metadata)
+    try:
+        response = response_of(call, given)
+    except ToolError as error:
+        raise InvalidInput(f"The answer for {call.name} cannot be used: {error}") from None
+    return Decision(call.call_id, response=replace(response, status=status))

@@ -35,8 +35,8 @@ async def run_in_thread(function: Callable[[], T], name: str = "agentic-worker")
         error: BaseException | None = None
         try:
             result = context.run(function)
-        except StopIteration as stop:  # a future cannot carry it
-            error = RuntimeError(f"StopIteration: {stop}")
+        except (StopIteration, KeyboardInterrupt) as stop:  # a future cannot carry the one, a loop dies of the other
+            error = RuntimeError(f"{type(stop).__name__}: {stop}")
         except BaseException as raised:
             error = raised
         with contextlib.suppress(RuntimeError):  # the loop has closed: nobody waits any more

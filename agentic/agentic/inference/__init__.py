@@ -37,7 +37,5 @@ def connect(model: str, *, endpoint: str | None = None, api_key: str | None = No
     connector = plugins.load("inference", provider)
     try:
         return cast(Inference, connector(name, endpoint=endpoint, api_key=api_key, **options))
-    except TypeError as error:
-        if "unexpected keyword argument" not in str(error):
-            raise
-        raise ConfigError(f"The provider {provider!r} does not take an option: {error}.") from error
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ConfigError(f"The provider {provider!r} cannot use these options: {error}.") from error

@@ -33,6 +33,11 @@ def read_call(name: str, text: str, *, call_id: str, offered: Collection[str], c
     return ToolCall(name, arguments, call_id, name in offered, repaired, text, error)
 
 
+def text_or_none(value: Any) -> str:
+    """A name or an id as a server gave it; an empty string when it is no text."""
+    return value if isinstance(value, str) else ""
+
+
 def whole_message(text: str, calls: list[ToolCall], stop: StopReason, *notes: str) -> AssistantMessage:
     """The message; with calls, it waits for their results unless it was cut off."""
     if calls and stop is StopReason.END_OF_TURN:

@@ -14,7 +14,7 @@ from ..protocols import Delta
 from ..types.errors import InvalidResponse
 from ..types.messages import StopReason
 from ..types.sampling import Completion, InferenceRequest, ToolCallDelta, Usage
-from .calls import read_call, whole_message
+from .calls import read_call, text_or_none, whole_message
 from .events import Events
 from .failures import Server
 
@@ -119,11 +119,11 @@ class ChatDecoder:
                 deltas.extend(self._call(part) for part in calls)
             elif not text:
                 deltas.append("")  # the role or some reasoning: no part of the answer, but a sign of life
-            self._reason = choice.get("finish_reason") or self._reason
+            self._reason = text_or_none(choice.get("finish_reason")) or self._reason
 
     def _call(self, part: Any) -> ToolCallDelta:
         function = part.get("function") or {}
-        name, call_id = function.get("name") or "", part.get("id") or ""
+        name, call_id = text_or_none(function.get("name")), text_or_none(part.get("id"))
         position = self._position(part.get("index"), call_id, name)
         call = self._calls[position]
         if call.name:

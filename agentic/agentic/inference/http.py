@@ -210,7 +210,8 @@ def base_url(endpoint: str) -> str:
     except (httpx.InvalidURL, TypeError, ValueError):
         url, host = httpx.URL(""), None
     if url.scheme not in ("http", "https") or not host or " " in endpoint:
-        raise ConfigError(f"An endpoint looks like http://127.0.0.1:8000/v1, not {str(endpoint)[:80]!r}.")
+        shown = str(endpoint).rpartition("@")[2].partition("?")[0][:80]  # what is before or after may be secret
+        raise ConfigError(f"An endpoint looks like http://127.0.0.1:8000/v1, not {shown!r}.")
     return str(url).rstrip("/")
 
 

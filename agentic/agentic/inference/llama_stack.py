@@ -7,10 +7,14 @@ body fields, ready, and the answer comes out as bytes.
 
 from __future__ import annotations
 
+import functools
+import importlib
 import json
+import logging
 import os
 import re
 from collections.abc import AsyncIterator, Mapping
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -23,7 +27,7 @@ from ..types.errors import ConfigError, InferenceError, InvalidInput
 from ..types.messages import AssistantMessage, Message, StopReason, SystemMessage, UserMessage
 from ..types.sampling import Completion, InferenceRequest, SamplingParams, ToolCallDelta, Usage
 from ..types.tools import ToolCall, ToolDef, ToolResponse
-from .calls import read_call, whole_message
+from .calls import read_call, text_or_none, whole_message
 from .chat_messages import without_tool_urls
 from .events import Events
 from .failures import Server
@@ -100,23 +104,22 @@ class LlamaStack:
         Raises:
             InferenceError: In any of its kinds.
         """
-        from llama_stack_client import NOT_GIVEN, APIConnectionError, APIStatusError
-
+        library = _library()
         decoder = _Decoder(prepared.request, self._server)
         async with self._http.client() as http:
             try:
-                async with self._client(http).inference.with_streaming_response.chat_completion(  # type: ignore[call-overload]
+                async with self._client(http).inference.with_streaming_response.chat_completion(
                     model_id=self._name,
-                    messages=NOT_GIVEN,  # they are in the extra body
+                    messages=library.NOT_GIVEN,  # they are in the extra body
                     stream=True,
                     extra_body=json.loads(prepared.prompt),
                 ) as response:
                     async for delta in decoded(response.http_response.aiter_bytes(), decoder):
                         yield delta
-            except APIStatusError as error:
+            except library.APIStatusError as error:
                 # Not `from error`: its text is the server's, which may repeat the key.
                 raise self._server.refused(error.status_code, error.response.content, error.response.headers) from None
-            except APIConnectionError as error:
+            except library.APIConnectionError as error:
                 raise self._unreachable(error.__cause__) from error
             except httpx.HTTPError as error:
                 raise self._server.unreachable(error, shown=decoder.shown) from error
@@ -128,9 +131,7 @@ class LlamaStack:
     def _client(self, http: httpx.AsyncClient) -> AsyncLlamaStackClient:
         client = self._clients.get(http)
         if client is None:
-            from llama_stack_client import AsyncLlamaStackClient
-
-            client = self._clients[http] = AsyncLlamaStackClient(
+            client = self._clients[http] = _library().AsyncLlamaStackClient(
                 base_url=self._http.endpoint, api_key=self._key or None, http_client=http, max_retries=0
             )
         return client
@@ -148,6 +149,18 @@ class LlamaStack:
             "response_format": request.response_format
             and {"type": "json_schema", "json_schema": dict(request.response_format)},
         }
+
+
+@functools.cache
+def _library() -> ModuleType:
+    """Imports `llama_stack_client`, and takes back what that does to the program's logging: INFO on stderr for all."""
+    root = logging.getLogger()
+    level, handlers = root.level, root.handlers[:]
+    try:
+        return importlib.import_module("llama_stack_client")
+    finally:
+        root.setLevel(level)
+        root.handlers[:] = handlers
 
 
 def _sampling(sampling: SamplingParams) -> dict[str, Any]:
@@ -271,7 +284,7 @@ class _Decoder:
                 self._whole(answer["completion_message"], deltas)
             else:
                 self._progress(answer["event"], deltas)
-        except (ValueError, RecursionError, AttributeError, KeyError, TypeError):
+        except (ValueError, RecursionError, AttributeError, KeyError, TypeError, OverflowError):
             raise self._server.not_as_documented("something that is no chat completion", data) from None
 
     def _failure(self, error: Any) -> InferenceError:
@@ -319,6 +332,7 @@ class _Decoder:
     def _call(self, call: Any) -> ToolCallDelta:
         text = call.get("arguments_json") or call["arguments"]
         text = text if isinstance(text, str) else dumps(text)
-        self._calls.append({"name": call["tool_name"], "text": text, "call_id": call["call_id"]})
+        name = text_or_none(call["tool_name"])
+        self._calls.append({"name": name, "text": text, "call_id": text_or_none(call["call_id"])})
         # The server sends a call's text while the model writes it, and the whole call once more at its end.
-        return ToolCallDelta(len(self._calls) - 1, call["tool_name"], "" if self._pieces else text)
+        return ToolCallDelta(len(self._calls) - 1, name, "" if self._pieces else text)

@@ -17,7 +17,7 @@ from ..types.errors import InvalidResponse
 from ..types.messages import AssistantMessage, Message, StopReason, SystemMessage, UserMessage
 from ..types.sampling import Completion, InferenceRequest, SamplingParams, ToolCallDelta, Usage
 from ..types.tools import ToolResponse
-from .calls import read_call, whole_message
+from .calls import read_call, text_or_none, whole_message
 from .chat_messages import user_content, write_messages, write_tools
 from .events import JsonLines
 from .failures import Server
@@ -256,7 +256,7 @@ class _Decoder:
                 raise self._server.reported(error)
             message = event["message"]
             if text := message.get("content"):
-                self._texts.append(text)
+                self._texts.append("" + text)  # a TypeError unless it is text
                 deltas.append(text)
             deltas.extend(self._call(call) for call in message.get("tool_calls") or ())
             if not deltas:
@@ -270,5 +270,6 @@ class _Decoder:
         function = call["function"]
         arguments = function.get("arguments")
         text = arguments if isinstance(arguments, str) else json.dumps(arguments or {}, ensure_ascii=False)
-        self._calls.append({"name": function["name"], "text": text, "call_id": call.get("id") or ""})
-        return ToolCallDelta(len(self._calls) - 1, function["name"], text)
+        name = text_or_none(function["name"])
+        self._calls.append({"name": name, "text": text, "call_id": text_or_none(call.get("id"))})
+        return ToolCallDelta(len(self._calls) - 1, name, text)

@@ -269,6 +269,8 @@ class RawDecoder:
             chunk = self._dialect.read(event)
         except (ValueError, RecursionError, AttributeError, KeyError, TypeError, IndexError):
             raise self._server.not_as_documented("something that is no completion", data) from None
+        if not isinstance(chunk.text, str):
+            raise self._server.not_as_documented("something that is no completion", data)
         if chunk.text:
             self._raw.append(chunk.text)
             new = self._parser.feed(chunk.text)

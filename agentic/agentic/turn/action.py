@@ -51,6 +51,13 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True)
+class Withhold:
+    """Record that the shields of a touchpoint did not come to look: what they would have seen must not pass."""
+
+    touchpoint: Touchpoint
+
+
+@dataclass(frozen=True, slots=True)
 class Retrieve:
     """Search the memory banks."""
 
@@ -91,7 +98,7 @@ class Close:
     reason: EndReason
 
 
-Action: TypeAlias = Check | Retrieve | Infer | RunTools | Suspend | Recover | Settle | Close
+Action: TypeAlias = Check | Withhold | Retrieve | Infer | RunTools | Suspend | Recover | Settle | Close
 
 
 def next_action(state: TurnState, plan: Plan, ending: EndReason | None = None) -> Action | None:
@@ -110,8 +117,8 @@ def next_action(state: TurnState, plan: Plan, ending: EndReason | None = None) -
         return None
     if state.step is not None and phase is not Phase.CALLING:
         return Recover()
-    if not ending and phase is Phase.ANSWERED and plan.output_shields and state.message and state.message.content:
-        return Check(Touchpoint.OUTPUT)
+    if touchpoint := _unjudged(state, plan):
+        return Withhold(touchpoint) if ending else Check(touchpoint)
     ending = ending or _ending(state)
     if ending:
         return Settle(ending) if state.open_calls or phase is Phase.CALLING else Close(ending)
@@ -120,8 +127,6 @@ def next_action(state: TurnState, plan: Plan, ending: EndReason | None = None) -
             return None
         case Phase.CALLING:
             return RunTools()
-        case Phase.OPENED if plan.input_shields:
-            return Check(Touchpoint.INPUT)
         case Phase.OPENED | Phase.INPUT_CLEARED if plan.memory:
             return Retrieve()
         case Phase.ANSWERED | Phase.ANSWER_CLEARED if plan.tool_shields and state.calls:
@@ -129,10 +134,20 @@ def next_action(state: TurnState, plan: Plan, ending: EndReason | None = None) -
         case Phase.ANSWERED | Phase.ANSWER_CLEARED | Phase.CALLS_CLEARED:
             pending = pending_calls(state, plan)
             return Suspend(pending) if pending else RunTools()
-        case Phase.CALLED if plan.tool_shields:
-            return Check(Touchpoint.TOOL_RESULT)
         case _:
             return Infer()
+
+
+def _unjudged(state: TurnState, plan: Plan) -> Touchpoint | None:
+    """Where there is content that shields have to see before anybody else does; calls are judged only if they run."""
+    match state.phase:
+        case Phase.OPENED if plan.input_shields:
+            return Touchpoint.INPUT
+        case Phase.ANSWERED if plan.output_shields and state.message and state.message.content:
+            return Touchpoint.OUTPUT
+        case Phase.CALLED if plan.tool_shields:
+            return Touchpoint.TOOL_RESULT
+    return None
 
 
 def _ending(state: TurnState) -> EndReason | None:

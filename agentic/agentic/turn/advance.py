@@ -162,12 +162,16 @@ def _take_outcome(state: TurnState, step: Step, outcome: object) -> tuple[Mark, 
 
 def _without_answer(state: TurnState) -> TurnState:
     """Withholds the text of the last message: from here on only the log has what a shield objected to."""
-    *before, step = state.turn.steps
+    steps = list(state.turn.steps)
+    while steps and not isinstance(steps[-1], InferenceStep):  # a check that a crash cut off may have come after it
+        steps.pop()
+    step = steps[-1] if steps else None
     if state.message is None or not isinstance(step, InferenceStep) or step.generation is None:
         raise IllegalStep("There is no answer that a shield could object to.")
     message = replace(state.message, content="", notes=(*state.message.notes, "A shield withheld this text."))
-    step = replace(step, generation=replace(step.generation, message=message, raw=None))
-    return replace(state, message=message, turn=replace(state.turn, steps=(*before, step)))
+    withheld = replace(step, generation=replace(step.generation, message=message, raw=None))
+    steps = [withheld if one is step else one for one in state.turn.steps]
+    return replace(state, message=message, turn=replace(state.turn, steps=tuple(steps)))
 
 
 def _count_failures(state: TurnState) -> dict[str, int]:

@@ -17,6 +17,9 @@ from .errors import InvalidInput
 MAX_IMAGE_BYTES = 50 * 1024 * 1024
 """The largest image taken, in bytes: what hosted vision endpoints take at the most."""
 
+_LARGEST_INTEGER = 10_000
+"""In bits: JSON readers refuse integers of more than 4,300 digits."""
+
 _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"\x89PNG\r\n\x1a\n", "image/png"),
     (b"\xff\xd8\xff", "image/jpeg"),
@@ -169,22 +172,27 @@ def _from_data_url(url: str) -> bytes:
 
 def _read(path: Path) -> bytes:
     try:
-        if path.stat().st_size > MAX_IMAGE_BYTES:
-            raise InvalidInput(f"{path} is larger than {MAX_IMAGE_BYTES:,} bytes.")
-        return path.read_bytes()
-    except OSError as error:
-        raise InvalidInput(f"Cannot read the image {path}: {error.strerror or error}.") from None
+        with path.open("rb") as file:
+            data = file.read(MAX_IMAGE_BYTES + 1)
+    except (OSError, ValueError) as error:  # ValueError: NUL characters or half a surrogate pair
+        raise InvalidInput(f"Cannot read the image {str(path)!r}: {getattr(error, 'strerror', '') or error}.") from None
+    if len(data) > MAX_IMAGE_BYTES:
+        raise InvalidInput(f"{path} is larger than {MAX_IMAGE_BYTES:,} bytes.")
+    return data
 
 
 def storable(value: Any, depth: int = 64) -> Any:
     """Makes a JSON-like value that any JSON writer takes: what models and tools hand over may not be.
 
-    Lone surrogates become `?`, NaN and infinities become their names, other objects their `str`, and what is
-    nested deeper than `depth` becomes an ellipsis. A value that is fine comes back equal.
+    Lone surrogates become `?`, NaN and infinities their names, integers of thousands of digits hexadecimal text, other
+    objects their `str`, and what is nested deeper than `depth` becomes an ellipsis. A value that is fine comes back
+    equal.
     """
     match value:
         case str():
             return value if value.isascii() else value.encode("utf-8", "replace").decode("utf-8")
+        case int() if value.bit_length() > _LARGEST_INTEGER:
+            return hex(value)
         case None | bool() | int():
             return value
         case float():

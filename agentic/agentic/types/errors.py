@@ -209,5 +209,13 @@ def describe(error: BaseException) -> str:
     """What the model reads of an exception."""
     if isinstance(error, AgenticError):
         return str(error)
-    text = str(error)
+    text = words(error)
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def words(error: BaseException) -> str:
+    """An exception's text; an empty string where it has none to give."""
+    try:
+        return str(error)
+    except Exception:
+        return ""

@@ -58,10 +58,16 @@ class SamplingParams:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens that one inference took; 0 where the server did not say."""
+    """Tokens that one inference took; 0 where the server did not say, or not in whole numbers."""
 
     input_tokens: int = 0
     output_tokens: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("input_tokens", "output_tokens"):
+            count = getattr(self, name)
+            if type(count) is not int or count < 0:
+                object.__setattr__(self, name, 0)
 
     def __add__(self, other: Usage) -> Usage:
         return Usage(self.input_tokens + other.input_tokens, self.output_tokens + other.output_tokens)

@@ -106,7 +106,7 @@ class Turn:
         reason: Why it ended; None while it has not.
         pending: The calls it waits for.
         usage: Tokens of all its inferences.
-        violation: The shield's objection that ended it, or None.
+        violation: The shield's objection that ended it, or that withheld what no shield had seen at its end; or None.
         failure: The error that ended it, or None.
         started_at: UTC.
         completed_at: UTC, or None.
