@@ -816,11 +816,8 @@ def test_what_no_shield_has_seen_when_the_turn_ends_is_withheld_from_all(where: 
         """Returns a secret."""
         return "secret"
 
-    replies: list[Any] = {
-        "input_shields": [],
-        "output_shields": ["a secret"],
-        "tool_shields": [call("leak")],
-    }[where]
+    said: dict[str, list[Any]] = {"output_shields": ["a secret"], "tool_shields": [call("leak")]}
+    replies = said.get(where, [])
     mine, model = agent(*replies, "later", tools=[leak], **{where: [Slow("secret")]})
     session = mine.session()
     question = "secret" if where == "input_shields" else "question"
