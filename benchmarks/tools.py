@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from agentic.protocols import ToolContext
-from agentic.tool import Tool
 
 from agentic import Agent, Limits
+from agentic.protocols import ToolContext
+from agentic.tool import Tool
 
 
 def add(a: int, b: int) -> int:
@@ -109,9 +109,8 @@ async def cpu_ms(work: Callable[[], Awaitable[Any]], times: int) -> float:
 
 async def four_sleeping(store: Path) -> float:
     """Wall milliseconds of one message with four parallel tools of 50 ms each, the best of five."""
-    from agentic.testing import ScriptedModel
-
     from agentic import ToolCall
+    from agentic.testing import ScriptedModel
 
     async def nap() -> str:
         """Sleeps 50 ms."""

@@ -14,11 +14,10 @@ import sys
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
+from agentic import Agent
 from agentic.protocols import Prepared
 from agentic.types import ConnectionFailed, ServerFailed
 from agentic.types.sampling import InferenceRequest
-
-from agentic import Agent
 
 
 @dataclass

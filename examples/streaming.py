@@ -11,8 +11,6 @@ Expected: There are 8 prime numbers up to 20.
 Expected: (end_of_turn)
 """
 
-from agentic.types import Event
-
 from agentic import (
     Agent,
     StepStarted,
@@ -23,6 +21,7 @@ from agentic import (
     ToolProgress,
     TurnCompleted,
 )
+from agentic.types import Event
 
 
 # A parameter of the type ToolContext is filled in by the orchestrator; the model does not see it.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from agentic.config import read_config
 from agentic.stack import Stack
 from agentic.types import ConfigError

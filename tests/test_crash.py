@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from agentic.testing import ScriptedModel
-from agentic.types import ToolStatus
 
 from agentic import Agent, EndReason, Tool, ToolCall
+from agentic.testing import ScriptedModel
+from agentic.types import ToolStatus
 
 CHILD = """
 import json, os, signal, sys

@@ -10,29 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from agentic.protocols import Prepared
-from agentic.store import MemoryStore, open_store
-from agentic.testing import Delay, ScriptedModel
-from agentic.types import (
-    ConfigError,
-    Hit,
-    InvalidInput,
-    Message,
-    NotFound,
-    SafetyViolation,
-    ServerFailed,
-    SessionBusy,
-    StopReason,
-    StoreFull,
-    ToolExecutionStep,
-    ToolStatus,
-    TurnPending,
-    TurnStatus,
-    Usage,
-    UsageError,
-    Verdict,
-)
-from agentic.types.sampling import Completion
 
 from agentic import (
     Agent,
@@ -57,6 +34,29 @@ from agentic import (
     TurnStarted,
     UserMessage,
 )
+from agentic.protocols import Prepared
+from agentic.store import MemoryStore, open_store
+from agentic.testing import Delay, ScriptedModel
+from agentic.types import (
+    ConfigError,
+    Hit,
+    InvalidInput,
+    Message,
+    NotFound,
+    SafetyViolation,
+    ServerFailed,
+    SessionBusy,
+    StopReason,
+    StoreFull,
+    ToolExecutionStep,
+    ToolStatus,
+    TurnPending,
+    TurnStatus,
+    Usage,
+    UsageError,
+    Verdict,
+)
+from agentic.types.sampling import Completion
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(32)
 

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from agentic import Agent, ToolCall, ToolDef
 from agentic.config import read_config
 from agentic.inference import connect
 from agentic.protocols import ToolContext, ToolOutput, ToolPolicy
@@ -32,8 +34,6 @@ from agentic.types.errors import ConfigError, InvalidInput, InvalidResponse, Ses
 from servers.base import Insert
 from servers.ollama import OllamaServer
 from servers.openai import OpenAIServer
-
-from agentic import Agent, ToolCall, ToolDef
 
 
 class Mute(Exception):

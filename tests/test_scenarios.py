@@ -6,10 +6,10 @@ import hashlib
 from pathlib import Path
 
 import pytest
-from agentic.types import from_json, to_json
-from servers.providers import PROVIDERS, SEEING, serving
 
 from agentic import Agent, EndReason, TextDelta, ToolCallStarted, TurnCompleted
+from agentic.types import from_json, to_json
+from servers.providers import PROVIDERS, SEEING, serving
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(64))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from agentic.inference import Retries, generate
 from agentic.protocols import Delta, Inference
 from agentic.testing import Delay, Reply, ScriptedModel

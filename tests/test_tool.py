@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pytest
-from agentic.types import ToolDefinitionError
 from pydantic import BaseModel, Field
 
 from agentic import Image, Text, Tool, ToolContext, ToolDef, ToolError, ToolOutput, tool
+from agentic.types import ToolDefinitionError
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(16)
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+
+from agentic import Agent, Tool
 from agentic.protocols import Tool as ToolProtocol
 from agentic.testing import ScriptedModel
 from agentic.tool import NAME
 from agentic.toolbox import Toolbox, fitting_name
 from agentic.types.errors import ConfigError
-
-from agentic import Agent, Tool
 
 
 def look() -> str:

@@ -9,6 +9,10 @@ from itertools import count
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agentic import turn as machine
 from agentic.history import History
 from agentic.turn import TABLE, Mark, Phase, Plan, Route, advance, next_action
 from agentic.types import (
@@ -52,10 +56,6 @@ from agentic.types.records import (
     TurnOpened,
     TurnSuspended,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
-from agentic import turn as machine
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -10,9 +10,10 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner, Result
+
 from agentic.cli import app
 from cli.script import Agentic, Says, Script, Spawn, Start
-from click.testing import CliRunner, Result
 
 TOOLS = '''
 from agentic import Tool, ToolContext, ToolError, tool

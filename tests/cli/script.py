@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from click.testing import Result
+
 from servers.base import Answer
 from servers.openai import OpenAIServer
 

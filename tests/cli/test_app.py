@@ -8,6 +8,7 @@ from importlib import metadata
 
 import click
 import pytest
+
 from agentic.cli import app
 from agentic.cli.app import COMMANDS
 from agentic.cli.exits import BUSY, CANCELLED, FAILED, STORE, USAGE, as_data, code_for, tell

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from cli.script import Agentic, Script, Spawn, Start, calls, text
 
 TOOLS = '''

@@ -7,13 +7,13 @@ import os
 from pathlib import Path
 
 import pytest
+
+from agentic import Agent
 from agentic.cli.demo_tools import TOOLS, convert_units, days_between, planet_facts
 from agentic.models import EMBEDDING_MODEL, find, located
 from agentic.testing import ScriptedModel
 from agentic.types import ToolError
 from cli.script import Agentic, Spawn
-
-from agentic import Agent
 
 embedded = pytest.mark.skipif(
     not (located(find("default")) and located(find(EMBEDDING_MODEL))), reason="the embedded model is not in the cache"

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from agentic import keys
 from agentic.cli import checks
 from cli.script import Agentic
 from servers.base import Answer, HangUp, Request, Server, StallAfter, Status
-
-from agentic import keys
 
 SECRET = "sk-very-secret"
 

@@ -7,8 +7,9 @@ import json
 from typing import Any
 
 import pytest
-from cli.script import Agentic, Says, Start, calls, text
 from click.testing import Result
+
+from cli.script import Agentic, Says, Start, calls, text
 
 TOOLS = ("--tools", "kit:weather", "--tools", "kit:broken")
 LISBON = '{"city": "Lisbon"}'

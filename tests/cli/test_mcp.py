@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
 from agentic.portal import run_sync
 from agentic.types.content import Image, Text
 from agentic.types.errors import ToolError

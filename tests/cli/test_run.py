@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from cli.script import Agentic, Says, Spawn, Start, calls, text
 from servers.base import HangUp, StallAfter, Status
 

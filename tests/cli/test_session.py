@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from cli.script import Agentic, Says, Script, Start, calls, text
 from servers.base import Status
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 
 import pytest
-from agentic.cli.text import Cleaner, cleaned, one_line
 from hypothesis import given
 from hypothesis import strategies as st
+
+from agentic.cli.text import Cleaner, cleaned, one_line
 
 PIECES = st.lists(
     st.one_of(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+
 from agentic.inference import connect
 from agentic.inference.ollama import host_url
 from agentic.inference.raw import Raw

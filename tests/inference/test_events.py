@@ -7,12 +7,13 @@ import subprocess
 import sys
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from agentic.inference import connect, events, generate
 from agentic.inference.events import Events, JsonLines
 from agentic.inference.failures import Server as Named
 from agentic.types import Completion, InferenceRequest, InvalidResponse, UserMessage
-from hypothesis import given
-from hypothesis import strategies as st
 from servers.base import Answer, Request, Server
 from servers.openai import OpenAIServer
 

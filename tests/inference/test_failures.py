@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
+
 from agentic.inference import Retries, connect, generate
 from agentic.inference.failures import Server
 from agentic.protocols import Inference

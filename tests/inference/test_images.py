@@ -8,10 +8,11 @@ import io
 from typing import Any
 
 import pytest
+from PIL import Image as Pillow
+
 from agentic.inference import generate, images
 from agentic.inference.images import WEB_FORMATS, fitting
 from agentic.types import ConfigError, Image, InferenceRequest, InvalidInput, UserMessage
-from PIL import Image as Pillow
 from servers.base import Answer, Request, Server
 from servers.providers import serving
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from agentic.inference import Retries, connect, generate
 from agentic.protocols import Delta
 from agentic.types import (

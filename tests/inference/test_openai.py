@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+
 from agentic.inference import Retries, connect, generate
 from agentic.inference.openai import OpenAI
 from agentic.types import (

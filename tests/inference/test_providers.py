@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+
 from agentic.inference import Retries, generate
 from agentic.protocols import Delta, Inference
 from agentic.types import (

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+
 from agentic.inference import Retries, connect, generate
 from agentic.protocols import Inference
 from agentic.types import (

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 
 import pytest
+
 from agentic.inference import Retries, generate
 from agentic.inference.retry import repeat
 from agentic.protocols import Delta, Prepared

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from agentic.llama import StreamParser, parse
 from agentic.types import AssistantMessage, CodecError, InvalidInput, StopReason, ToolCallDelta, ToolDef
 

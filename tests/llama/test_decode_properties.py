@@ -6,6 +6,9 @@ import json
 from typing import Any, Literal
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
 from agentic.llama import StreamParser, parse
 from agentic.llama.encode import encode
 from agentic.types import (
@@ -18,8 +21,6 @@ from agentic.types import (
     ToolDef,
     UserMessage,
 )
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 FRAGMENTS = [
     "<|python_tag|>", "<|eot_id|>", "<|eom_id|>", "<|start_header_id|>", "<|end_header_id|>", "<|python_end|>",

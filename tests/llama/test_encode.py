@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any
 
 import pytest
+
 from agentic.llama import Control, Family, Prompt, Tokenizer, code_result, encode
 from agentic.llama.memo import Memo
 from agentic.types import (

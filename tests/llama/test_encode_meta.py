@@ -8,6 +8,9 @@ from functools import cache
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from agentic.llama import Family, Tokenizer, encode
 from agentic.types import (
     AssistantMessage,
@@ -21,8 +24,6 @@ from agentic.types import (
     ToolResponse,
     UserMessage,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 pytest.importorskip("llama_models")
 from llama_models.datatypes import RawMediaItem, RawMessage, RawTextItem, ToolPromptFormat

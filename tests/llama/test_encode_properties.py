@@ -6,6 +6,9 @@ import re
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from agentic.llama import Control, Family, Prompt, Tokenizer, encode
 from agentic.llama.neutral import neutralise
 from agentic.llama.special import FIRST_SPECIAL_ID, LLAMA4_TOKENS, SPECIAL_TOKENS
@@ -21,8 +24,6 @@ from agentic.types import (
     ToolResponse,
     UserMessage,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 INSTRUCT = [family for family in Family if not family.base]
 NAMES = [*SPECIAL_TOKENS, *LLAMA4_TOKENS]

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from agentic.llama import encode, parse
 from agentic.llama.special import PYTHON_TAG
 from agentic.types import AssistantMessage, ToolCall, ToolDef
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 FORMATS = [("llama3.1", "json"), ("llama3.1", "function_tag"), ("llama3.2", "python_list"), ("llama3.3", "python_list")]
 TOOLS: list[ToolDef | str] = [

@@ -6,10 +6,11 @@ import io
 import sys
 
 import pytest
-from agentic.llama.images import MAX_PIXELS, preprocess, tiles, vision_tokens
-from agentic.types import ConfigError, Image, InvalidInput
 from hypothesis import given
 from hypothesis import strategies as st
+
+from agentic.llama.images import MAX_PIXELS, preprocess, tiles, vision_tokens
+from agentic.types import ConfigError, Image, InvalidInput
 
 pytest.importorskip("PIL")
 from PIL import Image as Pictures

@@ -9,10 +9,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from agentic.llama import Tokenizer, encode, tokenizer
-from agentic.types import CodecError, ConfigError, UserMessage
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from agentic.llama import Tokenizer, encode, tokenizer
+from agentic.types import CodecError, ConfigError, UserMessage
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import pytest
+
 from agentic.inference.local import Reader
 from agentic.inference.local_chat import ChatmlReader, chatml_segments
 from agentic.inference.local_llama import LlamaReader, llama_segments

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
+
 from agentic.inference.local_embedding import DIMENSION, LocalEmbedder
 from agentic.protocols import Embedder
 from agentic.types import InvalidInput

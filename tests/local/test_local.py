@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from agentic.inference.local import LocalInference, connect
 from agentic.inference.local_engine import _LOADED, Engine, EngineSettings
 from agentic.llama import Control

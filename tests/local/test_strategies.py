@@ -6,6 +6,8 @@ import json
 from typing import Any, Literal
 
 import pytest
+from pydantic import BaseModel
+
 from agentic.inference.local import connect
 from agentic.inference.strategies import Constrained, Routed, with_strategy
 from agentic.inference.strategies.answers import answer_for
@@ -33,7 +35,6 @@ from agentic.types import (
     ToolStatus,
     UserMessage,
 )
-from pydantic import BaseModel
 
 pytestmark = pytest.mark.anyio
 

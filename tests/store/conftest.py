@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+
 from agentic.store import Store, open_store
 from agentic.types.messages import AssistantMessage, UserMessage
 from agentic.types.records import PromptDelta, Record, StepClosed, StepOpened, TurnClosed, TurnOpened

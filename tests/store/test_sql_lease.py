@@ -13,6 +13,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+
 from agentic.store import owner
 from agentic.store.sql import SqlStore, _Held
 from agentic.types.errors import SessionBusy

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
 from agentic.store import open_store
 from agentic.store.sql import SqlStore
 from agentic.types.errors import SessionBusy

@@ -9,14 +9,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from agentic.store import migrate
-from agentic.store.schema import metadata
-from agentic.store.sql import SqlStore
-from agentic.types.records import Record
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
+
+from agentic.store import migrate
+from agentic.store.schema import metadata
+from agentic.store.sql import SqlStore
+from agentic.types.records import Record
 
 MakeTurn = Callable[[str], list[Record]]
 

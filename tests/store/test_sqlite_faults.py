@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
 
 import pytest
+
 from agentic.store.base import Store
 from agentic.store.sql import SqlStore
 from agentic.types.errors import (

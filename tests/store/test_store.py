@@ -8,6 +8,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pytest
+
 from agentic.store import MemoryStore, Store, open_store
 from agentic.types.errors import ConfigError, InvalidInput, NotFound, SessionBusy, StoreError
 from agentic.types.records import CallClosed, Record, StepClosed

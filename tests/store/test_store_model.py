@@ -8,11 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
 from agentic.store import Lease, Store, open_store
 from agentic.types.errors import AgenticError, InvalidInput, NotFound, SessionBusy
 from agentic.types.records import Record
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 MakeTurn = Callable[[str], list[Record]]
 NAMES = st.sampled_from(["a", "b", "c", "d"])

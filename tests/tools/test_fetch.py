@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+
+from agentic import Agent
 from agentic.net import Guard
 from agentic.protocols import ToolOutput
 from agentic.testing import ScriptedModel
@@ -16,8 +18,6 @@ from agentic.types.tools import ToolCall
 from agentic_tools import Fetch
 from agentic_tools.fetch import PAGE_BYTES, TEXT_CHARS
 from servers.pages import ARTICLE, Found, PageServer, redirect, zipped
-
-from agentic import Agent
 
 pytest.importorskip("trafilatura")
 

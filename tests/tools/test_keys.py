@@ -7,11 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from agentic.cli import app
-from agentic.types.errors import ConfigError, InvalidInput
 from click.testing import CliRunner
 
 from agentic import keys
+from agentic.cli import app
+from agentic.types.errors import ConfigError, InvalidInput
 
 NAME = "TAVILY_API_KEY"
 

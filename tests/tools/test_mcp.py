@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from agentic import Agent
 from agentic.config import read_config
 from agentic.portal import run_sync
 from agentic.protocols import ToolContext, ToolOutput
@@ -24,8 +26,6 @@ from agentic.types.messages import UserMessage
 from agentic.types.tools import ToolCall, ToolStatus
 from agentic_tools.mcp import MCP
 from servers.mcp_commands import GIF, TOOLS, ends, pids, rogue
-
-from agentic import Agent
 
 
 @pytest.fixture(scope="module")

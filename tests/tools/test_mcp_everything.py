@@ -15,6 +15,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
+
 from agentic.portal import run_sync
 from agentic.types.content import Content, images_of, text_of
 from agentic.types.errors import ToolError

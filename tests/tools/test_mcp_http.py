@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+
 from agentic.portal import run_sync
 from agentic.types.content import Content
 from agentic.types.errors import ToolError

@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
+
 from agentic.net import FetchLimits, Guard, Page, fetch, guarded_client, is_public
 from agentic.types.errors import ConfigError, InvalidInput, ToolError
 from servers.base import CutAfter, HangUp, StallAfter, Status

@@ -6,13 +6,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
+from agentic import Agent, EndReason
 from agentic.inference import connect
 from agentic_tools import WebSearch
 from servers.brain import Reply, Seen
 from servers.brave import BraveServer
 from servers.raw import LlamaCppServer
-
-from agentic import Agent, EndReason
 
 PHOTO = b"\x89PNG\r\n\x1a\n" + bytes(range(48))
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from agentic_tools.text import clean, clip, plain
 from hypothesis import given
 from hypothesis import strategies as st
+
+from agentic_tools.text import clean, clip, plain
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from agentic.cli import app
 from click.testing import CliRunner, Result
+
+from agentic.cli import app
 from servers.brave import BraveServer
 
 KIT = '''

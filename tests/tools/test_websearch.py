@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+
+from agentic import Agent, keys
 from agentic.protocols import Tool, ToolContext, ToolOutput
 from agentic.testing import ScriptedModel
 from agentic.types.errors import ConfigError, ToolError
@@ -18,8 +20,6 @@ from agentic_tools.websearch import TEXT_CHARS
 from servers.base import Answer, HangUp, Request, Server, Status
 from servers.brave import BraveServer, failure, limited
 from servers.tavily import TavilyServer
-
-from agentic import Agent, keys
 
 Provider = BraveServer | TavilyServer
 HTML = Status(502, b"<html><body><h1>Bad Gateway</h1></body></html>", {"retry-after": "9"}, "text/html")

@@ -9,6 +9,8 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
+
+from agentic import Agent
 from agentic.net import Guard
 from agentic.protocols import ToolOutput
 from agentic.testing import ScriptedModel
@@ -18,8 +20,6 @@ from agentic_tools import WolframAlpha
 from agentic_tools.wolfram import TEXT_CHARS
 from servers.base import Answer, HangUp, Request, Server, Status
 from servers.wolfram import GIF, NOTHING, SLOW, UNKNOWN, WolframServer, answered, pod
-
-from agentic import Agent
 
 HERE = Guard(allow=("127.0.0.1/32",))
 INTEGRAL = answered(

@@ -17,6 +17,7 @@ from typing import Any
 from urllib.request import getproxies, proxy_bypass
 
 import httpx
+
 from agentic.net import tls
 from agentic.types.errors import ToolError
 

@@ -11,13 +11,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Annotated, Any
 
+from pydantic import Field
+
+from agentic import Tool, keys, net
 from agentic.inference.http import base_url
 from agentic.protocols import ToolContext, ToolOutput
 from agentic.types.content import Image, Part, Text
 from agentic.types.errors import AgenticError, ConfigError, ToolError
-from pydantic import Field
-
-from agentic import Tool, keys, net
 
 from .service import Service
 from .text import clean, clip, plain

@@ -6,12 +6,12 @@ import importlib.util
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from agentic.protocols import ToolContext, ToolOutput
-from agentic.threads import run_in_thread
-from agentic.types.errors import ConfigError
 from pydantic import Field
 
 from agentic import Tool, net
+from agentic.protocols import ToolContext, ToolOutput
+from agentic.threads import run_in_thread
+from agentic.types.errors import ConfigError
 
 from ..text import clip
 from .extract import readable

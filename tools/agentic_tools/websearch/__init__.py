@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Annotated, Any, Literal, TypeAlias, get_args
 
-from agentic.inference.http import base_url
-from agentic.protocols import ToolContext, ToolOutput
-from agentic.types.errors import ConfigError
 from pydantic import Field
 
 from agentic import Tool, keys
+from agentic.inference.http import base_url
+from agentic.protocols import ToolContext, ToolOutput
+from agentic.types.errors import ConfigError
 
 from ..service import Service
 from ..text import clean, clip
