@@ -14,6 +14,8 @@ import pytest
 
 from cli.script import Agentic, Says, Spawn, Start, calls, text
 from servers.base import HangUp, StallAfter, Status
+from servers.brain import weather_brain
+from servers.openai import OpenAIServer
 
 LISBON = ("call_1", "weather", '{"city": "Lisbon"}')
 
@@ -282,3 +284,19 @@ def test_a_model_that_cannot_be_reached_is_one_sentence(script: Start, agentic: 
     result = agentic("run", "Hi")
     assert (result.exit_code, result.stdout) == (1, "")
     assert len(result.stderr.splitlines()) <= 2
+
+
+def test_a_configuration_names_the_models_and_the_store(tmp_path: Path, agentic: Agentic) -> None:
+    with OpenAIServer(weather_brain) as server:
+        model = f"{{model: openai/test, endpoint: '{server.url}'}}"
+        (tmp_path / "run.yaml").write_text(f"models:\n  default: {model}\nstore: {tmp_path}/own.db\n")
+        config = ("-c", str(tmp_path / "run.yaml"))
+        done = agentic("run", "Hi", *config)
+        assert (done.exit_code, done.stdout) == (0, "Hello there, é and 🦙 too.\n"), done.stderr
+        assert (tmp_path / "own.db").exists()
+        wrong = agentic("run", "Hi", *config, "-m", "other")
+        assert wrong.exit_code == 2
+        assert "no model called 'other'" in wrong.stderr
+        both = agentic("run", "Hi", *config, "--endpoint", server.url)
+        assert both.exit_code == 2
+        assert "Leave --endpoint out" in both.stderr

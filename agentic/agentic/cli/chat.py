@@ -11,7 +11,7 @@ import click
 
 from ..types.errors import AgenticError, TurnPending
 from . import exits
-from .options import AgentOptions, agent_of, agent_options, new_name, opened_store
+from .options import AgentOptions, agent_of, agent_options, new_name, store_of
 
 if TYPE_CHECKING:
     from ..agent import Agent
@@ -35,7 +35,7 @@ Ctrl-C cancels the answer. A text of several lines can be pasted; Esc Enter begi
 def command(ctx: click.Context, /, **given: Any) -> None:
     """Talks with the model, in a session that can be continued with --session."""
     options = AgentOptions(**given)
-    store = opened_store(options.store)
+    store = store_of(options)
     with agent_of(options, store) as agent:
         chat = Chat(agent, options)
         chat.loop(_reader())

@@ -29,6 +29,7 @@ store_option = click.option(
 class AgentOptions:
     """What the command line says of the agent."""
 
+    config: str | None
     model: str | None
     endpoint: str | None
     session: str | None
@@ -44,6 +45,7 @@ def agent_options(command: F) -> F:
     """Adds the shared options to a command; `AgentOptions` takes them all."""
     for option in reversed(
         (
+            click.option("-c", "--config", metavar="FILE", help="A run.yaml; --model then names one of its models."),
             click.option(
                 "-m", "--model", metavar="PROVIDER/MODEL", help="For example ollama/llama3.2:3b. [default: embedded]"
             ),
@@ -90,6 +92,16 @@ def opened_store(where: str) -> Store:
     return open_store(None if where == "none" else where)
 
 
+def store_of(options: AgentOptions) -> Store:
+    """The store that the options name: `--store`, else the configuration's, else the user's."""
+    if options.config and options.store == "default":
+        from ..config import read_config
+        from ..store import open_store
+
+        return open_store(read_config(options.config).store)
+    return opened_store(options.store)
+
+
 def new_name() -> str:
     """A session's name when none is given: when it began, and enough chance to be the only one."""
     return f"{datetime.now():%y%m%d-%H%M%S}-{secrets.token_hex(3)}"
@@ -99,17 +111,23 @@ def new_name() -> str:
 def agent_of(options: AgentOptions, store: Store) -> Iterator[Agent]:
     """The agent that the options describe, on a store; both are closed at the end."""
     from ..agent import Agent
+    from ..stack import Stack
+    from ..types.errors import ConfigError
     from ..types.turns import Limits
     from .loading import load_tools
 
-    agent = Agent(
-        options.model,
-        endpoint=options.endpoint,
-        instructions=options.instructions,
-        tools=load_tools(options.tools),
-        tool_strategy=options.tool_strategy,
-        limits=Limits(max_infer_iters=options.max_iters),
-        store=store,
-    )
+    shared: dict[str, Any] = {
+        "instructions": options.instructions,
+        "tools": load_tools(options.tools),
+        "tool_strategy": options.tool_strategy,
+        "limits": Limits(max_infer_iters=options.max_iters),
+        "store": store,
+    }
+    if options.config:
+        if options.endpoint:
+            raise ConfigError("With --config, a model's endpoint stands in the file.", hint="Leave --endpoint out.")
+        agent = Stack.from_config(options.config).agent(model=options.model or "default", **shared)
+    else:
+        agent = Agent(options.model, endpoint=options.endpoint, **shared)
     with agent:
         yield agent

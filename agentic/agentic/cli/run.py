@@ -13,7 +13,7 @@ from ..portal import run_sync
 from ..types.errors import UsageError
 from ..types.turns import EndReason, Turn
 from . import exits
-from .options import AgentOptions, agent_of, agent_options, new_name, opened_store
+from .options import AgentOptions, agent_of, agent_options, new_name, store_of
 
 if TYPE_CHECKING:
     from .views import View
@@ -54,7 +54,7 @@ def _run(view: View, options: AgentOptions, question: str | None, images: tuple[
     if question is None and options.session is None:
         raise click.UsageError("Ask a question, or name a --session to take up.")
     name = options.session or new_name()
-    store = opened_store(options.store)
+    store = store_of(options)
     turn = None
     with agent_of(options, store) as agent:
         if question is None:
