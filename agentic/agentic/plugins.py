@@ -2,6 +2,7 @@
 
 Groups are `agentic.tools`, `agentic.memory`, `agentic.shields` and `agentic.inference`. An entry point names a
 factory; its own name is an id (`builtin::websearch`, `llama_guard`) or a prefix ending in `::*` (`mcp::*`).
+Those of `agentic.checks` are functions that tell `agentic doctor` whether something works here, and in words how.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any, Literal
 
 from .types.errors import ConfigError
 
-Group = Literal["tools", "memory", "shields", "inference"]
+Group = Literal["tools", "memory", "shields", "inference", "checks"]
 
 
 def names(group: Group) -> list[str]:

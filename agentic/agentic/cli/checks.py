@@ -71,6 +71,7 @@ def examine() -> dict[str, Any]:
         "keys": {name: bool(os.environ.get(name)) or name in stored for name in sorted({*KEYS, *stored})},
         "endpoints": endpoints,
         "local_models": _local_models(),
+        "checks": _checks(),
         "folders": _folders(),
         "default": _default(endpoints),
     }
@@ -90,6 +91,17 @@ def _version(package: str) -> str | None:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return None
+
+
+def _checks() -> dict[str, dict[str, Any]]:
+    """What other packages have to say of themselves: for each check whether all is well, and a line."""
+    from .. import plugins
+
+    found = {}
+    for name in plugins.names("checks"):
+        good, text = plugins.load("checks", name)()
+        found[name] = {"good": good, "text": text}
+    return found
 
 
 def _folders() -> dict[str, dict[str, Any]]:

@@ -50,6 +50,7 @@ def _sections(report: dict[str, Any]) -> Iterator[tuple[str, Lines]]:
     models = [f"{one['name']} ({one['kind']}, {one['bytes'] / 1e6:,.0f} MB)" for one in report["local_models"]]
     none: Lines = [(False, "none; agentic models ls shows what can be had")]
     yield "Models in the cache", [(True, line) for line in models] or none
+    yield "Checks", [(found["good"], f"{name}: {found['text']}") for name, found in report["checks"].items()]
     folders = [(found["writable"], f"{name}: {found['path']}") for name, found in report["folders"].items()]
     yield "Folders", [(good, line if good else f"{line} cannot be written") for good, line in folders]
     default = report["default"]

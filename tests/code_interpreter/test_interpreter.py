@@ -1,0 +1,394 @@
+"""The interpreter as its users see it, at each level that this machine offers."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agentic import Agent
+from agentic.protocols import ToolContext
+from agentic.testing import ScriptedModel
+from agentic.types.content import Image, text_of
+from agentic.types.errors import ConfigError, InvalidInput, ToolError
+from agentic.types.tools import ToolCall
+from agentic_tools.code_interpreter import CodeInterpreter, Result, check, toolgroup
+from code_interpreter.levels import LEVELS, cpu_seconds
+from code_interpreter.suite import descendants
+
+Run = Callable[..., Result]
+
+
+pytestmark = pytest.mark.skipif(not LEVELS, reason="no jail works on this machine")
+
+
+@pytest.fixture(scope="module", params=LEVELS)
+def interpreter(request: pytest.FixtureRequest) -> Iterator[CodeInterpreter]:
+    made = CodeInterpreter(isolation=request.param, timeout=1.0, grace=0.5)
+    asyncio.run(made.run("1"))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def run(interpreter: CodeInterpreter) -> Iterator[Run]:
+    """Runs a call in the test's own session."""
+    yield lambda code, **options: asyncio.run(interpreter.run(code, **options))
+    asyncio.run(interpreter.reset())
+
+
+def test_state_stays(run: Run) -> None:
+    assert run("x = 20\ndef f(n): return n + x\nprint('set')").stdout == "set\n"
+    result = run("import math\nf(22)")
+    assert (result.value, result.status, result.error, result.stdout) == ("42", "completed", None, "")
+    assert run("_ = 1; None").value is None
+
+
+def test_an_error_shows_the_users_own_lines(run: Run) -> None:
+    result = run("def f():\n    return 1 / 0\n\nprint('before')\nf()")
+    assert (result.status, result.stdout) == ("failed", "before\n")
+    assert result.error is not None
+    assert "return 1 / 0" in result.error
+    assert result.error.endswith("ZeroDivisionError: division by zero")
+    assert "worker" not in result.error
+    syntax = run("def f(:")
+    assert syntax.status == "failed"
+    assert syntax.error is not None
+    assert syntax.error.endswith("SyntaxError: invalid syntax")
+
+
+def test_streams_are_kept_apart_and_cleaned(run: Run) -> None:
+    result = run(
+        "import os, sys\nprint('\\x1b[31mred\\x1b[0m\\x07')\nos.write(1, b'\\xff!\\n')\nprint('e', file=sys.stderr)"
+    )
+    assert (result.stdout, result.stderr, result.value) == ("red\n\ufffd!\n", "e\n", None)
+
+
+def test_output_keeps_its_head_and_its_tail(run: Run) -> None:
+    text = run("print('start'); print('x' * 10**6); print('end')").stdout
+    assert text.startswith("start\n")
+    assert text.endswith("end\n")
+    assert "bytes left out" in text
+    assert len(text) < 70_000
+
+
+def test_asyncio_threads_and_files_work(run: Run) -> None:
+    code = """
+import asyncio, concurrent.futures, shutil, socket, sqlite3, tempfile, zoneinfo
+async def main():
+    return await asyncio.gather(asyncio.to_thread(lambda: 1), asyncio.sleep(0.001, 2))
+a = asyncio.run(main())
+b = list(concurrent.futures.ThreadPoolExecutor(4).map(abs, [-3]))
+db = sqlite3.connect("a.db"); db.execute("create table t (x)"); db.commit(); db.close()
+shutil.copy2("a.db", "b.db")
+with tempfile.TemporaryDirectory() as folder: open(folder + "/x", "w").close()
+left, right = socket.socketpair(); left.sendall(b"hi"); c = right.recv(9); left.close(); right.close()
+(a, b, c, zoneinfo.ZoneInfo("Europe/Lisbon").key)
+"""
+    result = run(code)
+    assert result.error is None
+    assert result.value == "([1, 2], [3], b'hi', 'Europe/Lisbon')"
+    assert sorted(file.name for file in result.files) == ["a.db", "b.db"]
+
+
+def test_figures_come_back_without_being_asked_for(run: Run) -> None:
+    pytest.importorskip("matplotlib")
+    result = run("import matplotlib.pyplot as plt\nplt.plot([1, 3, 2])\nplt.show()\nplt.figure()\nNone")
+    assert result.error is None
+    assert result.stderr == ""
+    assert [image.media_type for image in result.images] == ["image/png", "image/png"]
+    assert run("1").images == ()
+
+
+def test_files_go_in_and_come_out(interpreter: CodeInterpreter, run: Run, tmp_path: Path) -> None:
+    (tmp_path / "data.csv").write_text("a,b\n1,2\n")
+    asyncio.run(interpreter.put("data.csv", tmp_path / "data.csv"))
+    asyncio.run(interpreter.put("../../etc/x y", b"bytes"))
+    assert run("import os; sorted(n for n in os.listdir() if n[0] != '.')").value == "['_.._etc_x_y', 'data.csv']"
+    result = run("os.mkdir('out'); open('out/r\u00e9sum\u00e9 \\n.txt', 'w').write(open('data.csv').read()[:3])")
+    assert [(file.name, file.data) for file in result.files] == [("out_r_sum_.txt", b"a,b")]
+    assert run("1").files == ()
+    assert [file.name for file in run("open('data.csv', 'a').write('3,4')").files] == ["data.csv"]
+    with pytest.raises(InvalidInput, match="cannot be read"):
+        asyncio.run(interpreter.put("x", tmp_path / "missing"))
+
+
+def test_too_much_time_keeps_the_variables(run: Run) -> None:
+    run("x = 7")
+    result = run("print('waiting')\nwhile True: pass")
+    assert (result.status, result.stdout) == ("interrupted", "waiting\n")
+    assert "Variables from earlier steps are kept" in str(result.error)
+    assert run("x").value == "7"
+
+
+def test_what_cannot_be_interrupted_is_killed(run: Run) -> None:
+    run("x = 7; open('kept.txt', 'w').close()")
+    result = run("import itertools; any(itertools.repeat(0))")
+    assert result.status == "reset"
+    assert "all variables are lost" in str(result.error)
+    assert any("kept.txt" in note for note in result.notes)
+    after = run("import os; os.path.exists('kept.txt'), 'x' in globals()")
+    assert after.value == "(True, False)"
+
+
+def test_a_crash_is_reported(run: Run) -> None:
+    result = run("import ctypes; ctypes.string_at(0)")
+    assert result.status == "reset"
+    assert "SIGSEGV" in str(result.error)
+    assert "exit code 5" in str(run("import os; os._exit(5)").error)
+
+
+def test_too_much_memory_is_an_error_that_code_can_catch(run: Run) -> None:
+    result = run("x = bytearray(1 << 40)")
+    assert (result.status, str(result.error)[-11:]) == ("failed", "MemoryError")
+    assert run("1 + 1").value == "2"
+
+
+def test_sessions_do_not_see_each_other(run: Run) -> None:
+    folder = run("import os; x = 1; open('mine', 'w').write('secret'); os.getcwd()", session="one").value
+    assert run("x", session="two").status == "failed"
+    assert "PermissionError" in str(run(f"open({folder} + '/mine').read()", session="two").error)
+    assert run("x", session="one").value == "1"
+
+
+def test_threads_do_not_run_between_calls(run: Run) -> None:
+    run("import threading\ndef burn():\n    while True: pass\nfor _ in range(3): threading.Thread(target=burn).start()")
+    spent = cpu_seconds(descendants(os.getpid()))
+    run("1", session="another")
+    time.sleep(0.3)  # time in which nothing happens is what this test is about
+    assert cpu_seconds(descendants(os.getpid())) - spent < 0.15
+
+
+def test_a_cancelled_call_is_interrupted(interpreter: CodeInterpreter, run: Run) -> None:
+    run("x = 5")
+
+    async def cancelled() -> None:
+        task = asyncio.create_task(interpreter.run("open('started', 'w').close()\nwhile True: pass"))
+        await asyncio.sleep(0.2)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    started = time.monotonic()
+    asyncio.run(cancelled())
+    assert time.monotonic() - started < 0.9
+    assert run("x").value == "5"
+
+
+def test_calls_in_one_session_wait_for_each_other(interpreter: CodeInterpreter, run: Run) -> None:
+    run("log = []")
+
+    async def together() -> None:
+        code = "log.append('in'); import time; time.sleep(0.01); log.append('out')"
+        await asyncio.gather(*(interpreter.run(code) for _ in range(5)))
+
+    asyncio.run(together())
+    assert run("log == ['in', 'out'] * 5").value == "True"
+
+
+def test_fifty_sessions_at_once(interpreter: CodeInterpreter, run: Run) -> None:
+    async def all_of_them() -> list[Result]:
+        await asyncio.gather(*(interpreter.run(f"x = {n}", session=f"s{n}") for n in range(50)))
+        return await asyncio.gather(*(interpreter.run("x", session=f"s{n}") for n in range(50)))
+
+    assert [result.value for result in asyncio.run(all_of_them())] == [str(n) for n in range(50)]
+
+    async def end() -> None:
+        await asyncio.gather(*(interpreter.reset(f"s{n}") for n in range(50)))
+
+    asyncio.run(end())
+
+
+def test_a_thousand_calls_leave_nothing(interpreter: CodeInterpreter, run: Run) -> None:
+    async def calls(count: int) -> None:
+        for _ in range(count):
+            await interpreter.run("x = [1] * 1000; print(len(x)); x[0]")
+
+    asyncio.run(calls(50))
+    threads, descriptors = threading.active_count(), len(list(Path("/proc/self/fd").iterdir()))
+    before = memory()
+    asyncio.run(calls(1000))
+    assert threading.active_count() <= threads + 1  # the last one may be about to end
+    assert len(list(Path("/proc/self/fd").iterdir())) <= descriptors
+    assert memory() - before < 8 << 20
+
+
+def memory() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_idle_sessions_are_ended(level: Any) -> None:
+    async def idle() -> tuple[Result, Result]:
+        async with CodeInterpreter(isolation=level, idle=0.05) as interpreter:
+            await interpreter.run("x = 1; open('f', 'w').close()")
+            session = interpreter._engine.sessions[""]
+            assert session.kernel is not None
+            pidfd = session.kernel._started.pidfd
+            assert await asyncio.to_thread(select.select, [pidfd], [], [], 10) != ([], [], [])
+            return await interpreter.run("import os; os.path.exists('f')"), await interpreter.run("1")
+
+    after, later = asyncio.run(idle())
+    assert after.value == "True"
+    assert "variables of earlier calls are lost" in " ".join(after.notes)
+    assert later.value == "1"
+
+
+HOST = """
+import asyncio, sys
+from agentic_tools.code_interpreter import CodeInterpreter
+async def main():
+    async with CodeInterpreter(isolation=sys.argv[1]) as interpreter:
+        await interpreter.run("import threading\\ndef f():\\n  while True: pass\\nthreading.Thread(target=f).start()")
+        print("ready", flush=True)
+        await interpreter.run("while True: pass")
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_killing_the_framework_leaves_no_process(level: Any) -> None:
+    host = subprocess.Popen([sys.executable, "-c", HOST, level], stdout=subprocess.PIPE)
+    assert host.stdout is not None
+    with host.stdout:
+        assert host.stdout.readline() == b"ready\n"
+        below = descendants(host.pid)
+        assert len(below) >= 2
+        host.send_signal(signal.SIGKILL)
+        host.wait()
+    deadline = time.monotonic() + 10
+    while left := {pid for pid in below if runs(pid)}:
+        assert time.monotonic() < deadline, left
+        time.sleep(0.01)  # polls: nothing tells a process of a stranger's end
+
+
+def runs(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_everything_may_be_killed(level: Any) -> None:
+    async def killed() -> tuple[Result, Result]:
+        before = descendants(os.getpid())
+        async with CodeInterpreter(isolation=level) as interpreter:
+            await interpreter.run("x = 1; open('f', 'w').close()")
+            for pid in descendants(os.getpid()) - before:
+                os.kill(pid, signal.SIGKILL)
+            return await interpreter.run("x"), await interpreter.run("1 + 1")
+
+    first, second = asyncio.run(killed())
+    assert first.status in ("failed", "reset")  # it may find the process dead, or dying
+    assert second.value == "2"
+
+
+def test_as_a_tool(interpreter: CodeInterpreter) -> None:
+    def invoke(code: object, session: str = "a") -> Any:
+        return asyncio.run(interpreter.invoke({"code": code}, ToolContext(session_id=session)))
+
+    output = invoke("x = 2\nprint('hello')\nx + 1")
+    assert output.content == "completed\n[stdout]hello\n3[/stdout]"
+    assert output.metadata["isolation"] in LEVELS
+    failed = text_of(invoke("1 / 0").content)
+    assert failed.startswith("failed\n[stderr]Traceback")
+    assert text_of(invoke("open('r.txt', 'w').write('x'); None").content).endswith("Files written: r.txt")
+    assert "NameError" in text_of(invoke("x", "b").content)
+    with pytest.raises(ToolError, match="do not fit"):
+        invoke(7)
+
+
+def test_an_agent_plots_the_users_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("matplotlib")
+    csv = tmp_path / "sales.csv"
+    csv.write_text("month,sold\n1,10\n2,40\n3,20\n")
+    code = "import pandas as pd\npd.read_csv('sales.csv').plot(x='month', y='sold')\nprint('plotted')"
+    model = ScriptedModel([ToolCall("code_interpreter", {"code": code}, "c1"), "Here is the plot."])
+    interpreter = CodeInterpreter(files=[csv])
+    with Agent(model, tools=[interpreter], store=None) as agent:
+        turn = agent.run("Plot the file.")
+    interpreter.close()
+    response = turn.steps[1].tool_responses[0]  # type: ignore[union-attr]
+    picture = next(part for part in response.content if isinstance(part, Image))
+    assert text_of(response.content).startswith("completed\n[stdout]plotted")
+    assert picture.data is not None
+    assert len(picture.data) > 5000
+    (tmp_path / "plot.png").write_bytes(picture.data)
+
+
+def test_an_agent_closes_the_interpreter_that_it_made() -> None:
+    model = ScriptedModel([ToolCall("code_interpreter", {"code": "6 * 7"}, "c1"), "42"])
+    with Agent(model, tools=["builtin::code_interpreter"], store=None) as agent:
+        assert agent.run("What is six times seven?").text == "42"
+
+
+def test_packages_are_installed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AGENTIC_CACHE_DIR", str(tmp_path / "cache"))
+    wheel = a_wheel(tmp_path)
+
+    async def value() -> str | None:
+        async with CodeInterpreter(packages=[str(wheel)]) as interpreter:
+            return (await interpreter.run("import tiny_thing; tiny_thing.ANSWER")).value
+
+    assert asyncio.run(value()) == "42"
+    wheel.unlink()
+    assert asyncio.run(value()) == "42"
+    with pytest.raises(ConfigError, match="cannot be installed"):
+        asyncio.run(CodeInterpreter(packages=[str(tmp_path / "missing.whl")]).run("1"))
+
+
+def a_wheel(folder: Path) -> Path:
+    import zipfile
+
+    wheel = folder / "tiny_thing-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as file:
+        file.writestr("tiny_thing.py", "ANSWER = 42\n")
+        file.writestr("tiny_thing-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: tiny-thing\nVersion: 1.0\n")
+        file.writestr(
+            "tiny_thing-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
+        file.writestr("tiny_thing-1.0.dist-info/RECORD", "")
+    return wheel
+
+
+def test_no_jail_only_when_asked_for_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AGENTIC_ALLOW_UNJAILED_CODE", raising=False)
+    with pytest.raises(ConfigError, match="AGENTIC_ALLOW_UNJAILED_CODE"):
+        CodeInterpreter(isolation="none")
+    monkeypatch.setenv("AGENTIC_ALLOW_UNJAILED_CODE", "1")
+
+    async def result() -> Result:
+        async with CodeInterpreter(isolation="none") as interpreter:
+            return await interpreter.run("1 + 1")
+
+    found = asyncio.run(result())
+    assert (found.value, found.isolation) == ("2", "none")
+    assert "without any isolation" in " ".join(found.notes)
+
+
+def test_impossible_settings_are_refused() -> None:
+    for settings in ({"isolation": "weak"}, {"timeout": 0}, {"speed": 3}, {"packages": "numpy"}, {"memory": "1 GB"}):
+        with pytest.raises(ConfigError):
+            CodeInterpreter(**settings)
+    with pytest.raises(ConfigError, match="no Python"):
+        asyncio.run(CodeInterpreter(python="/no/such/python").run("1"))
+    with pytest.raises(InvalidInput):
+        asyncio.run(CodeInterpreter().run(b"1"))  # type: ignore[arg-type]
+
+
+def test_the_check_names_the_level() -> None:
+    good, text = check()
+    assert good == (LEVELS[0] == "strong")
+    assert f"isolation {LEVELS[0]}" in text
+    assert [tool.definition.name for tool in toolgroup("builtin::code_interpreter")] == ["code_interpreter"]

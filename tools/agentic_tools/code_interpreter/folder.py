@@ -1,0 +1,119 @@
+"""The folders that sessions write to: measured and removed without trusting a name, a link or a depth in them."""
+
+# Descriptors and flags are what matters here; pathlib has none.
+# ruff: noqa: PTH116, PTH208
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from pathlib import Path
+
+MAX_DEPTH = 48
+
+
+def too_large(folder: Path, pid: int | None, most_bytes: int, most_files: int) -> bool:
+    """Whether a session's folder, with unlinked files that its process still holds, is over its limits.
+
+    A tree that cannot be measured (nested too deep, or unreadable) is too large.
+    """
+    used = _Used(most_bytes, most_files)
+    try:
+        if pid is not None:
+            used.add_hidden(pid)
+        top = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        try:
+            used.add(top, 0)
+        finally:
+            os.close(top)
+    except _TooLarge:
+        return True
+    return False
+
+
+class _TooLarge(Exception):
+    """Nothing more need be counted."""
+
+
+class _Used:
+    def __init__(self, most_bytes: int, most_files: int) -> None:
+        self.bytes = most_bytes
+        self.files = most_files
+
+    def add(self, folder: int, depth: int) -> None:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                try:
+                    found = os.stat(entry.name, dir_fd=folder, follow_symlinks=False)
+                    self._count(found.st_blocks)
+                    if entry.is_dir(follow_symlinks=False):
+                        self._descend(folder, entry.name, depth + 1)
+                except FileNotFoundError:  # it has just been removed
+                    continue
+
+    def _descend(self, folder: int, name: str, depth: int) -> None:
+        if depth > MAX_DEPTH:
+            raise _TooLarge
+        try:
+            inner = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=folder)
+        except PermissionError:
+            raise _TooLarge from None
+        except NotADirectoryError:
+            return
+        try:
+            self.add(inner, depth)
+        finally:
+            os.close(inner)
+
+    def add_hidden(self, pid: int) -> None:
+        """Counts unlinked files that the process holds: open ones, and ones that are only mapped."""
+        with contextlib.suppress(FileNotFoundError, PermissionError, ProcessLookupError):
+            for name in os.listdir(f"/proc/{pid}/fd"):
+                with contextlib.suppress(FileNotFoundError):
+                    found = os.stat(f"/proc/{pid}/fd/{name}")
+                    if found.st_nlink == 0:
+                        self._count(found.st_blocks)
+            for line in Path(f"/proc/{pid}/maps").read_text(errors="replace").splitlines():
+                if line.endswith(" (deleted)") and "/dev/zero" not in line:
+                    start, end = (int(part, 16) for part in line.split(maxsplit=1)[0].split("-"))
+                    self._count((end - start) // 512)
+
+    def _count(self, blocks: int) -> None:
+        self.bytes -= blocks * 512
+        self.files -= 1
+        if self.bytes < 0 or self.files < 0:
+            raise _TooLarge
+
+
+def remove(folder: Path) -> None:
+    """Removes a tree of any depth, with any names and modes. Nothing may write to it any more.
+
+    Each folder inside is first moved to one place beside it, so that neither recursion nor long paths occur.
+    """
+    heap = folder.with_name(f"{folder.name}.removed")
+    heap.mkdir(0o700)
+    place = os.open(heap, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        folder.rename(heap / "0")
+        waiting, count = ["0"], 0
+        while waiting:
+            name = waiting.pop()
+            os.chmod(name, 0o700, dir_fd=place)
+            current = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=place)
+            try:
+                for entry in os.listdir(current):
+                    found = os.stat(entry, dir_fd=current, follow_symlinks=False)
+                    if stat.S_ISDIR(found.st_mode):
+                        os.chmod(entry, 0o700, dir_fd=current)
+                        count += 1
+                        os.rename(entry, str(count), src_dir_fd=current, dst_dir_fd=place)
+                        waiting.append(str(count))
+                    else:
+                        os.unlink(entry, dir_fd=current)
+            finally:
+                os.close(current)
+            os.rmdir(name, dir_fd=place)
+    finally:
+        os.close(place)
+    heap.rmdir()
