@@ -125,7 +125,9 @@ class History:
 
 
 def bounded(response: ToolResponse) -> ToolResponse:
-    """A result as the model sees it: a huge text is cut in the middle, with a note."""
+    """A result as the model sees it: without metadata, and a huge text is cut in the middle, with a note."""
+    if response.metadata:
+        response = replace(response, metadata={})
     if len(response.text) <= MAX_RESULT_CHARS:
         return response
     parts = (Text(response.content),) if isinstance(response.content, str) else response.content

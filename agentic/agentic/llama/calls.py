@@ -8,6 +8,7 @@ from typing import Any, Final, TypeAlias
 
 from ..types.errors import InvalidInput
 from ..types.tools import BUILTIN_TOOLS, ToolDef
+from .intake import schema_of
 from .literals import read_object
 from .values import Frame
 
@@ -30,10 +31,12 @@ class Toolbox:
             the tools are not known: then every name counts as known.
 
     Raises:
-        InvalidInput: An entry has no name.
+        InvalidInput: It is no list, or an entry is no tool or has no name.
     """
 
     def __init__(self, tools: Sequence[ToolLike] | None) -> None:
+        if isinstance(tools, str | Mapping):
+            raise InvalidInput("tools is a list of tools.")
         self.open = tools is None
         self.schemas: dict[str, Mapping[str, Any]] = {}
         for tool in tools or ():
@@ -44,8 +47,11 @@ class Toolbox:
             elif isinstance(tool, ToolDef):
                 name, schema = tool.name, tool.parameters
             else:
-                inner = tool.get("function", tool)
-                name, schema = inner.get("name", ""), inner.get("parameters")
+                entry: object = tool
+                inner = entry.get("function", entry) if isinstance(entry, Mapping) else None
+                if not isinstance(inner, Mapping):
+                    raise InvalidInput("A tool is a ToolDef, a dict or a name.")
+                name, schema = inner.get("name", inner.get("tool_name")), schema_of(inner.get("parameters"))
             if not isinstance(name, str) or not name:
                 raise InvalidInput("Every tool needs a name.")
             self.schemas[name] = schema if isinstance(schema, Mapping) else {}

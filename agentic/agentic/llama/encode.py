@@ -13,7 +13,7 @@ What stands before a message never depends on it, so a prompt of one more messag
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import cache
@@ -64,7 +64,8 @@ def encode(
 ) -> Prompt:
     """Writes a conversation as a prompt that ends where the assistant's next message begins.
 
-    Messages are remembered by identity: encoding a session again costs only what was added to it.
+    Messages are remembered by identity: encoding a session again costs only what was added to it. Messages, tools and
+    calls are therefore never changed in place; make new ones. (A plain dict may be changed.)
 
     Args:
         messages: In order; a system message, if any, first. Dicts with a role and a content will do.
@@ -84,7 +85,7 @@ def encode(
         ToolDefinitionError: A tool that cannot be offered.
         CodecError: A call in the history that cannot be written.
     """
-    if isinstance(messages, str | Mapping):
+    if isinstance(messages, str | Mapping) or not isinstance(messages, Iterable):
         raise InvalidInput("encode takes a list of messages.")
     kind = Family.of(family)
     offered = _offered(tools, tool_choice)
@@ -119,7 +120,7 @@ def code_result(status: Literal["completed", "failed"], stdout: str = "", stderr
 
 
 def _offered(tools: Sequence[ToolLike], tool_choice: str) -> list[ToolDef]:
-    if isinstance(tools, str | Mapping):
+    if isinstance(tools, str | Mapping) or not isinstance(tools, Iterable):
         raise ConfigError("tools is a list of tools.")
     offered = _tools().each(tools)
     names = [tool.name for tool in offered]

@@ -36,7 +36,7 @@ class Family(StrEnum):
         Raises:
             ConfigError: It names no family known here.
         """
-        lowered = name.lower()
+        lowered = str(name).lower()
         if lowered in tuple(cls):
             return cls(lowered)
         if found := _IN_MODEL_NAME.search(lowered):

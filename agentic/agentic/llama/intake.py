@@ -75,13 +75,41 @@ def _tool_from_dict(value: Mapping[str, Any]) -> ToolDef:
     inner = value.get("function", value)
     if not isinstance(inner, Mapping):
         raise ToolDefinitionError("A tool's 'function' must be a dict.")
-    parameters = inner.get("parameters")
-    if parameters is None:
-        parameters = {"type": "object", "properties": {}}
+    parameters = schema_of(inner.get("parameters"))
     description = inner.get("description") or ""
     if not isinstance(parameters, Mapping) or not isinstance(description, str):
         raise ToolDefinitionError("A tool's parameters must be a JSON schema in a dict, its description a text.")
     return ToolDef(inner.get("name", inner.get("tool_name", "")), description, parameters)
+
+
+def schema_of(parameters: object) -> object:
+    """A tool's parameters as a JSON schema; Llama Stack gives them as a list, or by name with a `param_type`."""
+    if parameters is None:
+        return {"type": "object", "properties": {}}
+    if (
+        isinstance(parameters, list)
+        and parameters
+        and all(isinstance(each, Mapping) and isinstance(each.get("name"), str) for each in parameters)
+    ):
+        named = {each["name"]: each for each in parameters}
+    elif (
+        isinstance(parameters, Mapping)
+        and parameters
+        and all(isinstance(each, Mapping) and "param_type" in each for each in parameters.values())
+    ):
+        named = dict(parameters)
+    else:
+        return parameters
+    return {
+        "type": "object",
+        "properties": {name: _property(each) for name, each in named.items()},
+        "required": [name for name, each in named.items() if each.get("required", True)],
+    }
+
+
+def _property(parameter: Mapping[str, Any]) -> dict[str, Any]:
+    kept = {key: parameter[key] for key in ("description", "default") if parameter.get(key) is not None}
+    return {"type": parameter.get("param_type", parameter.get("parameter_type", "string")), **kept}
 
 
 def _assistant(content: Content, value: Mapping[str, Any]) -> AssistantMessage:

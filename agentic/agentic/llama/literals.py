@@ -213,7 +213,10 @@ class LiteralReader:
 
     def _after(self, text: str, pos: int, final: bool) -> int:
         """A value was read; a comma, a closing bracket or the `:` of a key comes next."""
+        begin = pos
         pos = blanks(text, pos)
+        if pos > begin and self._source and self._source[-1] != " ":
+            self._source += " "
         if pos == len(text):
             return pos
         char, frame = text[pos], self._stack[-1]
@@ -225,10 +228,15 @@ class LiteralReader:
         if char in ")]}":
             return self._closer(char, pos)
         if char in ":=" and frame.keyed and frame.key is None and isinstance(self._value, str):
-            if self._set_key(frame, self._value):
+            if char == "=" and pos + 1 == len(text) and not final:
+                return pos
+            arrow = text.startswith("=>", pos)
+            if self._set_key(frame, self._value) and (not arrow or self._mend("read '=>' as '='")):
                 self._value = NOTHING
+                self._source = ""
+                frame.hinted = char == ":" and frame.opener == "("
                 self._state = _EXPECT
-            return pos + 1
+            return pos + 1 + arrow
         if char in "/#":
             if not final and pos + 1 == len(text):
                 return pos
@@ -426,14 +434,24 @@ class LiteralReader:
         self._assigned = True
         key = "".join(self._parts).strip()
         frame = self._stack[-1]
+        arrow = text.startswith("=>", pos)
         assigns = text[pos] == ":" or text[pos + 1 : pos + 2] != "="
+        if frame.key is not None and arrow:
+            return self._part_of_raw(text[pos], pos)
+        if frame.key is not None and frame.hinted and text[pos] == "=" and assigns:
+            if self._mend(f"left out the type hint of {frame.key[:40]!r}"):
+                self._parts = []
+                frame.hinted = False
+                self._state = _EXPECT
+            return pos + 1
         if frame.keyed and assigns and _IDENTIFIER.fullmatch(key):
             if frame.key is not None and (text[pos] == ":" or not self._mend(f"read {frame.key}={key}= as {key}=")):
                 return self._part_of_raw(text[pos], pos)
             self._parts = []
-            if self._set_key(frame, key):
+            if self._set_key(frame, key) and (not arrow or self._mend("read '=>' as '='")):
+                frame.hinted = text[pos] == ":" and frame.opener == "("
                 self._state = _EXPECT
-            return pos + 1
+            return pos + 1 + arrow
         if frame.keyed and frame.key is None and assigns and NUMBER.fullmatch(key):
             self._parts = []
             frame.key = key

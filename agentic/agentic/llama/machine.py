@@ -42,7 +42,7 @@ MAX_FAILURES: Final = 100
 """After so many beginnings that turned out to be no call, the rest of a message is text without a closer look."""
 MAX_STRAYS: Final = 16
 _SHOWN = 500  # characters of a lost text that a note quotes
-_QUOTES = "\"'\N{LEFT DOUBLE QUOTATION MARK}\N{LEFT SINGLE QUOTATION MARK}"
+_QUOTES = "(\"'\N{LEFT DOUBLE QUOTATION MARK}\N{LEFT SINGLE QUOTATION MARK}"
 _HOLD = "hold"
 _json = json.JSONEncoder(ensure_ascii=False).encode
 
@@ -336,6 +336,8 @@ class Machine:
         if form and not (run.bracket and form == "list") and not (run.tagged and form == "tag" != run.form):
             run.gap.clear()
             self._state = self._item
+        elif text[pos] == "(" and run.form == "list" and not run.gap and not run.tagged:
+            self._fail("it is the text of a Markdown link")
         else:
             self._end_before_text(run)
         return pos

@@ -41,7 +41,10 @@ class Memo(Generic[V]):
         return values
 
     def _fresh(self, item: object) -> V:
-        copy = deepcopy(item) if isinstance(item, dict) else None
+        try:
+            copy = deepcopy(item) if isinstance(item, dict) else None
+        except (RecursionError, TypeError):  # it cannot be watched for changes, so it is not remembered
+            return self._make(item)[0]
         value, cost = self._make(item)
         with self._lock:
             self._forget(id(item))

@@ -13,7 +13,9 @@ _WORDS: dict[str, Any] = {"True": True, "true": True, "False": False, "false": F
 _INFINITE = (float("inf"), float("-inf"))
 NUMBER: Final = re.compile(r"[+-]?[0-9][0-9_]*+(\.[0-9]*+)?+([eE][+-]?[0-9]++)?+|[+-]?\.[0-9]++([eE][+-]?[0-9]++)?+")
 _ESCAPE = re.compile(
-    r"\\(u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|x[0-9a-fA-F]{2}|.)", re.DOTALL
+    r"\\(u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|u[0-9a-fA-F]{4}"
+    r"|U00(?:0[0-9a-fA-F]|10)[0-9a-fA-F]{4}|x[0-9a-fA-F]{2}|.)",
+    re.DOTALL,
 )
 _ESCAPED = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f", "\n": "", "0": "\0", "a": "\a", "v": "\v"}
 
@@ -27,9 +29,10 @@ class Frame:
         items: Values without a key, in order.
         pairs: Values with one.
         loose: A value in it was no literal and was kept as text.
+        hinted: A `:` follows the key, so an `=` ends a type hint.
     """
 
-    __slots__ = ("commas", "items", "key", "keyed", "loose", "opener", "pairs")
+    __slots__ = ("commas", "hinted", "items", "key", "keyed", "loose", "opener", "pairs")
 
     def __init__(self, opener: str, keyed: bool) -> None:
         self.opener = opener
@@ -39,6 +42,7 @@ class Frame:
         self.key: str | None = None
         self.commas = 0
         self.loose = False
+        self.hinted = False
 
     def value(self) -> Any:
         """The Python value: a dict for pairs, a list for items; `(x)` is x itself."""
@@ -74,7 +78,7 @@ def _unescaped(match: re.Match[str]) -> str:
     code = match[1]
     if len(code) == 1:
         return _ESCAPED.get(code, code if code in "\\'\"/" else match[0])
-    if len(code) > 5:
+    if code[0] == "u" and len(code) > 5:
         high, low = int(code[1:5], 16), int(code[7:], 16)
         return chr(0x10000 + ((high - 0xD800) << 10) + (low - 0xDC00))
     char = chr(int(code[1:], 16))
