@@ -59,6 +59,7 @@ FACE = 5
 # On one floor, who may still import whom.
 NEIGHBOURS = {
     "inference": {"models"},
+    "protocols": {"keys"},
     "execution": {"tool"},
     "journal": {"history"},
     "orchestrator": {"execution", "journal", "setup"},

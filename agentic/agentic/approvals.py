@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import tempfile
@@ -9,21 +10,22 @@ from pathlib import Path
 
 from .paths import config_dir
 from .types.errors import ConfigError
+from .types.tools import ToolDef
 
 
-def always_allowed(agent: str, tool: str) -> bool:
+def always_allowed(agent: str, tool: ToolDef) -> bool:
     """Whether the user allowed an agent's tool for good."""
-    return tool in _read().get(agent, [])
+    return _entry(tool) in _read().get(agent, [])
 
 
-def allow_always(agent: str, tool: str) -> None:
-    """Allows an agent's tool for good.
+def allow_always(agent: str, tool: ToolDef) -> None:
+    """Allows an agent's tool for good, as it is described now: another tool of its name is asked about again.
 
     Raises:
         ConfigError: The file cannot be written.
     """
     allowed = _read()
-    allowed[agent] = sorted({*allowed.get(agent, []), tool})
+    allowed[agent] = sorted({*allowed.get(agent, []), _entry(tool)})
     path = _path()
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -32,6 +34,11 @@ def allow_always(agent: str, tool: str) -> None:
         os.replace(file.name, path)  # noqa: PTH105 - atomic, also when two processes write
     except OSError as error:
         raise ConfigError(f"The approval cannot be kept in {path}: {error.strerror or error}.") from None
+
+
+def _entry(tool: ToolDef) -> str:
+    text = json.dumps([tool.description, tool.parameters], sort_keys=True, default=repr)
+    return f"{tool.name} {hashlib.sha256(text.encode()).hexdigest()}"
 
 
 def _path() -> Path:

@@ -17,6 +17,10 @@ MAX_TOGETHER = 32
 """How many calls run beside each other at the most, whatever a model asks for."""
 
 
+PATIENCE = 1.0
+"""Seconds that a cancelled tool has to end; then it is left behind."""
+
+
 async def execute(call: ToolCall, tools: Mapping[str, Tool], context: ToolContext) -> ToolResponse:
     """Runs one call.
 
@@ -26,7 +30,8 @@ async def execute(call: ToolCall, tools: Mapping[str, Tool], context: ToolContex
         context: What the tool may know.
 
     Returns:
-        The result. Nothing a tool does makes this raise, except that a cancelled task stays cancelled.
+        The result. Nothing a tool does makes this raise, except that a cancelled task stays cancelled, unless the
+        tool still returned something: that happened, and is the result.
     """
     if call.error is not None:
         return answer(call, ToolStatus.ERROR, f"This call was not run: {call.error}")
@@ -35,15 +40,20 @@ async def execute(call: ToolCall, tools: Mapping[str, Tool], context: ToolContex
         known = ", ".join(sorted(tools)) or "none"
         return answer(call, ToolStatus.UNKNOWN_TOOL, f"There is no tool called {call.name!r}. The tools are: {known}.")
     seconds = tool.policy.timeout
+    attempt = asyncio.ensure_future(_attempt(call, tool, context))
     try:
-        async with asyncio.timeout(seconds) as timeout:
-            returned = await tool.invoke(call.arguments, context)
-        return response_of(call, returned)
-    except TimeoutError as error:
-        if timeout.expired():
-            text = f"{call.name} took longer than {seconds:g} s and was given up; it may still have taken effect."
-            return answer(call, ToolStatus.TIMEOUT, text)
-        return answer(call, ToolStatus.ERROR, describe(error))
+        await asyncio.wait({attempt}, timeout=seconds)
+    except asyncio.CancelledError:
+        if response := await _stopped(attempt):
+            return response
+        raise
+    text = f"{call.name} took longer than {seconds or 0:g} s and was given up; it may still have taken effect."
+    return await _stopped(attempt) or answer(call, ToolStatus.TIMEOUT, text)
+
+
+async def _attempt(call: ToolCall, tool: Tool, context: ToolContext) -> ToolResponse:
+    try:
+        return response_of(call, await tool.invoke(call.arguments, context))
     except asyncio.CancelledError:
         if (task := asyncio.current_task()) and task.cancelling():
             raise
@@ -52,6 +62,14 @@ async def execute(call: ToolCall, tools: Mapping[str, Tool], context: ToolContex
         if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
             raise  # somebody pressed Ctrl-C
         return answer(call, ToolStatus.ERROR, describe(error))
+
+
+async def _stopped(attempt: asyncio.Future[ToolResponse]) -> ToolResponse | None:
+    """An attempt's result; None if it has none when it is cancelled, or takes no notice of that."""
+    if not attempt.done():
+        attempt.cancel()
+        await asyncio.wait({attempt}, timeout=PATIENCE)
+    return attempt.result() if attempt.done() and not attempt.cancelled() else None
 
 
 def answer(call: ToolCall, status: ToolStatus, text: str) -> ToolResponse:

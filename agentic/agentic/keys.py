@@ -69,6 +69,17 @@ def need(what: str, *names: str) -> str:
     )
 
 
+class Secrets:
+    """The keys, each looked up when it is asked for: `secrets["NAME"]`, or `secrets.get("NAME")` where it may lack."""
+
+    def get(self, name: str) -> str | None:
+        """The key, or None; see `find`."""
+        return find(name)
+
+    def __getitem__(self, name: str) -> str:
+        return need("This tool", name)
+
+
 def store(name: str, value: str) -> None:
     """Stores a key, in the place of an older one.
 

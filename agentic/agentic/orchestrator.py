@@ -13,7 +13,7 @@ import asyncio
 import json
 import uuid
 from collections.abc import Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import replace
 
 from . import turn as machine
@@ -290,16 +290,14 @@ class Run:
             for call in stage:
                 journal.open_call(call)
             await journal.flush()
-            if len(stage) == 1:
-                journal.close_call(await self._execute(stage[0]))
-            else:
-                await self._execute_together(stage)
+            await self._execute_together(stage)
         journal.close_step()
 
     async def _execute_together(self, stage: Sequence[ToolCall]) -> None:
         """Runs a stage's calls beside each other and records each result as it comes.
 
-        A finished call is never repeated, so its result does not wait for its siblings.
+        A finished call is never repeated, so its result does not wait for its siblings. Each runs in a task of its
+        own, so that no tool can catch the turn's own cancellation.
         """
         running = {asyncio.ensure_future(self._execute(call)) for call in stage}
         try:
@@ -307,7 +305,8 @@ class Run:
                 done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
                     self._journal.close_call(task.result())
-                await self._journal.flush()
+                if running:  # the last result goes with what follows it
+                    await self._journal.flush()
         finally:
             for task in running:
                 task.cancel()
@@ -317,9 +316,15 @@ class Run:
 
     async def _execute(self, call: ToolCall) -> ToolResponse:
         journal, step_id = self._journal, self._journal.step.step_id
+        loop, running = asyncio.get_running_loop(), True
 
-        def report(content: Content) -> None:
-            journal.emit(ToolProgress(call.call_id, content, step_id))
+        def tell(content: Content) -> None:
+            if running:
+                journal.emit(ToolProgress(call.call_id, content, step_id))
+
+        def report(content: Content) -> None:  # in any thread, and perhaps of a call that was given up long ago
+            with suppress(RuntimeError):  # its loop has closed
+                loop.call_soon_threadsafe(tell, content)
 
         context = ToolContext(
             session_id=journal.history.session_id,
@@ -329,10 +334,16 @@ class Run:
             report=report,
         )
         decided = next((item.decision for item in journal.state.calls if item.call is call), None)
-        if decided is None or decided.arguments is None:
-            return await execute(call, self._setup.tools, context)
-        response = await execute(replace(call, arguments=decided.arguments), self._setup.tools, context)
-        told = f"(The user changed the arguments to {json.dumps(storable(decided.arguments), ensure_ascii=False)}.)\n"
+        edited = decided.arguments if decided else None
+        try:
+            response = await execute(
+                call if edited is None else replace(call, arguments=edited), self._setup.tools, context
+            )
+        finally:
+            running = False
+        if edited is None:
+            return response
+        told = f"(The user changed the arguments to {json.dumps(storable(edited), ensure_ascii=False)}.)\n"
         parts = (Text(response.content),) if isinstance(response.content, str) else response.content
         return replace(response, content=(Text(told), *parts))
 
@@ -340,7 +351,8 @@ class Run:
         """As the setup has it, but a tool that the user has allowed for longer is not asked about again."""
         route = self._setup.plan.route(call)
         if route == "approval":
-            allowed = call.name in self._journal.history.allowed or always_allowed(self._setup.name, call.name)
+            tool = self._setup.tools[call.name].definition
+            allowed = call.name in self._journal.history.allowed or always_allowed(self._setup.name, tool)
             return "run" if allowed else "approval"
         return route
 

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
+from .keys import Secrets
 from .types.content import Content
 from .types.messages import Message
 from .types.sampling import Completion, InferenceRequest, ToolCallDelta
@@ -89,6 +90,7 @@ class ToolContext:
         call_id: The call that it answers.
         deadline: When the turn's time ends, on `time.monotonic`'s clock; None is no limit.
         report: Sends progress to whoever reads the stream.
+        secrets: Keys by name: `secrets["SHOP_API_KEY"]`, from where `agentic.keys` looks.
     """
 
     session_id: str = ""
@@ -96,6 +98,7 @@ class ToolContext:
     call_id: str = ""
     deadline: float | None = None
     report: Callable[[Content], None] = lambda _content: None
+    secrets: Secrets = field(default_factory=Secrets)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

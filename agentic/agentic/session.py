@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Itera
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, TypeVar
+from typing import Any, Literal, TypeAlias, TypeVar, get_args
 
 from .approvals import allow_always
 from .execution import response_of
@@ -31,6 +31,7 @@ from .types.turns import EndReason, Limits, PendingCall, Turn, TurnStatus
 
 Input: TypeAlias = ContentLike | UserMessage | Sequence[Message]
 ImageLike: TypeAlias = Image | bytes | str | Path
+Scope: TypeAlias = Literal["once", "session", "always"]
 Start: TypeAlias = Callable[[Emit], Run]
 T = TypeVar("T")
 
@@ -45,7 +46,7 @@ class Approve:
         arguments: What to run it with instead of the model's arguments; the model is told.
     """
 
-    scope: Literal["once", "session", "always"] = "once"
+    scope: Scope = "once"
     arguments: Mapping[str, Any] | None = None
 
 
@@ -280,8 +281,9 @@ class Session:
             decisions = _decisions(history.state.turn, answers)
             names = {item.call.call_id: item.call.name for item in history.state.turn.pending}
             for decision in decisions:
-                if decision.scope == "always":
-                    allow_always(self._setup.name, names[decision.call_id])
+                tool = self._setup.tools.get(names.get(decision.call_id, ""))
+                if decision.scope == "always" and tool is not None:
+                    allow_always(self._setup.name, tool.definition)
             return await start(emit).resume(decisions)
 
         return await self._hold(work)
@@ -418,6 +420,8 @@ def _decision(pending: PendingCall, given: Any) -> Decision:
         case Deny(reason=reason):
             return Decision(call.call_id, approved=False, reason=storable(str(reason)), digest=pending.digest)
         case Approve(scope=scope, arguments=arguments) if pending.why == "approval":
+            if scope not in get_args(Scope) or not isinstance(arguments, Mapping | None):
+                raise InvalidInput(f"{given!r}: scope is one of {', '.join(get_args(Scope))}, arguments are a dict.")
             return Decision(call.call_id, scope=scope, arguments=arguments, digest=pending.digest)
         case _ if pending.why == "approval":
             raise InvalidInput(f"{call.name} waits for approval: answer True, Approve(…) or Deny('why').")

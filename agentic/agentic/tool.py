@@ -5,8 +5,8 @@ from __future__ import annotations
 import inspect
 import json
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -29,6 +29,10 @@ NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
 """A tool's name: what every provider takes (OpenAI's limit is 64 characters)."""
 
 
+LARGEST_FILE = 10 * 1024 * 1024
+"""The largest file that is read when a tool returns its path, in bytes."""
+
+
 class Tool:
     """A function that a model can call.
 
@@ -36,7 +40,7 @@ class Tool:
     `Annotated[..., Field(description=…)]`), the descriptions from the docstring. A parameter annotated `ToolContext`
     is filled in and hidden from the model. The function may be sync (it then runs in a thread), async, or an async
     generator (what it yields last is the result, what comes before is progress). It may return text, anything that
-    pydantic can turn into JSON, an `Image`, a list of texts and images, or a `ToolOutput`.
+    pydantic can turn into JSON, an `Image`, a list of texts and images, the `Path` of a file, or a `ToolOutput`.
 
     Args:
         function: The function, or a `ToolDef` for a tool that runs on the caller's side.
@@ -75,6 +79,8 @@ class Tool:
             approve=approve,
             client=isinstance(function, ToolDef),
         )
+        if inspect.iscoroutinefunction(approve):
+            raise ToolDefinitionError("approve is asked without waiting, so it cannot be an async function.")
         self._isolation = isolation
         self._call: _Call | None = None
         if isinstance(function, ToolDef):
@@ -134,10 +140,10 @@ class Tool:
         bound = partial(self._call.function, **values)
         if self._call.kind == "generator":
             return await _last_of(bound(), context)
-        result = await bound() if self._call.kind == "async" else await run_in_thread(bound, f"tool-{self.name}")
-        if inspect.isawaitable(result):  # a sync wrapper around an async function
-            result = await result
-        return as_output(result)
+        if self._call.kind == "async":
+            return as_output(await bound())
+        result = await run_in_thread(lambda: _settled(bound()), f"tool-{self.name}")
+        return result if isinstance(result, ToolOutput) else as_output(await result)
 
 
 @overload
@@ -225,6 +231,11 @@ def _kind(function: Callable[..., Any]) -> Literal["sync", "async", "generator"]
     return "async" if inspect.iscoroutinefunction(function) else "sync"
 
 
+def _settled(result: Any) -> ToolOutput | Awaitable[Any]:
+    """In the tool's thread, because to write a generator's results runs it; an async function's wrapper is awaited."""
+    return result if inspect.isawaitable(result) else as_output(result)
+
+
 async def _last_of(results: AsyncIterator[Any], context: ToolContext) -> ToolOutput:
     """What an async generator yields last is its result; what comes before is progress."""
     output: ToolOutput | None = None
@@ -304,7 +315,7 @@ def as_output(result: Any) -> ToolOutput:
         case Image() | Text():
             return ToolOutput((result,))
         case Path():
-            return ToolOutput(str(result))
+            return _file(result)
         case bytes() | bytearray():
             return ToolOutput(_image_or_error(bytes(result)))
         case list() | tuple() if (
@@ -315,6 +326,21 @@ def as_output(result: Any) -> ToolOutput:
             return ToolOutput(content_of(list(result)))
         case _:
             return ToolOutput(_json_text(result))
+
+
+def _file(path: Path) -> ToolOutput:
+    """A file's text or picture; a note about one that is neither or too large; other paths as they are written."""
+    if not path.is_file():
+        return ToolOutput(str(path))
+    metadata = {"path": str(path)}
+    size = path.stat().st_size
+    if size <= LARGEST_FILE:
+        data = path.read_bytes()
+        with suppress(UnicodeDecodeError):
+            return ToolOutput(data.decode(), metadata)
+        with suppress(InvalidInput):
+            return ToolOutput((Image.of(data),), metadata)
+    return ToolOutput(f"[{path.name}: a file of {size:,} bytes, not shown here]", metadata)
 
 
 def _image_or_error(data: bytes) -> Content:
