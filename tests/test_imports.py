@@ -46,6 +46,7 @@ FLOORS = {
     "setup": 4,
     "orchestrator": 4,
     "toolbox": 5,
+    "answers": 5,
     "agent": 5,
     "session": 5,
     "stack": 5,
@@ -63,9 +64,10 @@ NEIGHBOURS = {
     "execution": {"tool"},
     "journal": {"history"},
     "orchestrator": {"execution", "journal", "setup"},
-    "agent": {"session", "toolbox"},
+    "session": {"answers"},
+    "agent": {"answers", "session", "toolbox"},
     "stack": {"agent", "config"},
-    "agentic": {"agent", "session", "stack", "config", "testing"},
+    "agentic": {"agent", "answers", "session", "stack", "config", "testing"},
 }
 
 HEAVY = {

@@ -6,8 +6,9 @@ from agentic import Agent, tool
 """
 
 from .agent import Agent
+from .answers import Approve, Deny
 from .protocols import ToolContext, ToolOutput
-from .session import Approve, Deny, Session
+from .session import Session
 from .stack import Stack
 from .tool import Tool, tool
 from .types import (

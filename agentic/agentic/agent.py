@@ -9,11 +9,12 @@ from types import TracebackType
 from typing import Any, TypeAlias
 
 from . import plugins
+from .answers import ImageLike, Input
 from .inference import connect
 from .portal import iterate_sync, run_sync
 from .protocols import Inference, MemoryBank, Shield, Toolgroup
 from .protocols import Tool as ToolProtocol
-from .session import ImageLike, Input, Session
+from .session import Session
 from .setup import Setup
 from .store import Store, open_store
 from .toolbox import Toolbox

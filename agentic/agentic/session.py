@@ -6,59 +6,25 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, Literal, TypeAlias, TypeVar, get_args
+from typing import Any, TypeAlias, TypeVar
 
+from .answers import ImageLike, Input, decisions_of, messages_of, waits_for
 from .approvals import allow_always
-from .execution import response_of
 from .history import History
 from .journal import Emit, Journal
 from .orchestrator import Run
 from .portal import iterate_sync, run_sync
-from .protocols import ToolOutput
 from .setup import Setup
 from .store import Store
 from .stream import EventLog
-from .types.content import ContentLike, Image, content_of, storable, text_of
-from .types.errors import InvalidInput, ToolError, TurnPending
+from .types.errors import TurnPending
 from .types.events import Event
-from .types.messages import AssistantMessage, Message, SystemMessage, UserMessage
-from .types.records import Decision
+from .types.messages import Message
 from .types.steps import InferenceStep, Step
-from .types.tools import ToolResponse, ToolStatus
 from .types.turns import EndReason, Limits, PendingCall, Turn, TurnStatus
 
-Input: TypeAlias = ContentLike | UserMessage | Sequence[Message]
-ImageLike: TypeAlias = Image | bytes | str | Path
-Scope: TypeAlias = Literal["once", "session", "always"]
 Start: TypeAlias = Callable[[Emit], Run]
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Approve:
-    """An answer to a call that waits for approval: it may run. `True` is short for `Approve()`.
-
-    Attributes:
-        scope: `once` allows this call; `session` also every later call of this tool in this session; `always` every
-            later call of it by agents of this name, on this machine.
-        arguments: What to run it with instead of the model's arguments; the model is told.
-    """
-
-    scope: Scope = "once"
-    arguments: Mapping[str, Any] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Deny:
-    """An answer to a call that waits for approval: it must not run.
-
-    Attributes:
-        reason: Why, for the model.
-    """
-
-    reason: str = ""
 
 
 class Session:
@@ -107,7 +73,7 @@ class Session:
             InferenceError: The model failed. The turn is recorded with reason `error`.
             StoreError: The log could not be written.
         """
-        return await self._supervise(self._begin(_messages(message, images), limits, _ignore))
+        return await self._supervise(self._begin(messages_of(message, images), limits, _ignore))
 
     async def astream(
         self, message: Input, *, images: Sequence[ImageLike] = (), limits: Limits | None = None
@@ -116,7 +82,7 @@ class Session:
 
         A reader that stops early leaves the turn running; `afollow` takes its events up again.
         """
-        messages = _messages(message, images)
+        messages = messages_of(message, images)
         async for event in self._stream(lambda emit: self._begin(messages, limits, emit)):
             yield event
 
@@ -267,7 +233,7 @@ class Session:
             self._task = asyncio.current_task()
             if history.state is not None:
                 if history.state.turn.status is TurnStatus.AWAITING_INPUT:
-                    raise _waits(history.state.turn)
+                    raise waits_for(history.state.turn)
                 await start(_ignore).abandon(EndReason.INTERRUPTED)
             return await start(emit).begin(messages, limits)
 
@@ -278,7 +244,7 @@ class Session:
             self._task = asyncio.current_task()
             if history.state is None:
                 raise TurnPending(f"Session {self.session_id!r} has nothing to resume.", hint="Use run.")
-            decisions = _decisions(history.state.turn, answers)
+            decisions = decisions_of(history.state.turn, answers)
             names = {item.call.call_id: item.call.name for item in history.state.turn.pending}
             for decision in decisions:
                 tool = self._setup.tools.get(names.get(decision.call_id, ""))
@@ -355,83 +321,7 @@ def _ignore(_event: Event) -> None:
     """Where events go that nobody reads."""
 
 
-def _messages(message: Input, images: Sequence[ImageLike]) -> tuple[Message, ...]:
-    kinds = (SystemMessage, UserMessage, AssistantMessage, ToolResponse)
-    if isinstance(message, UserMessage):
-        message = [message]
-    if isinstance(message, Sequence) and not isinstance(message, str):
-        given = tuple(item for item in message if isinstance(item, kinds))
-        if given and len(given) == len(message):
-            if images:
-                raise InvalidInput("Put the images into the messages when messages are given.")
-            _check_results(given)
-            return given
-    content = content_of(message, images)  # type: ignore[arg-type] # it checks each part
-    if not content or (isinstance(content, str) and not content.strip()):
-        raise InvalidInput("The message is empty.")
-    if storable(text_of(content)) != text_of(content):
-        raise InvalidInput("The message holds half a surrogate pair: decode its bytes as UTF-8.")
-    return (UserMessage(content),)
-
-
-def _check_results(messages: Sequence[Message]) -> None:
-    """Every call in messages that a caller hands over has its result right behind it (promise 1)."""
-    waiting: list[str] = []
-    for message in messages:
-        if isinstance(message, ToolResponse):
-            if message.call_id not in waiting[:1]:
-                raise InvalidInput(f"The result {message.call_id!r} does not follow its call, in the calls' order.")
-            del waiting[0]
-        elif waiting:
-            break
-        elif isinstance(message, AssistantMessage):
-            waiting = [call.call_id for call in message.tool_calls]
-            if len(set(waiting)) != len(waiting):
-                raise InvalidInput("Two calls of one message share an id.")
-    if waiting:
-        raise InvalidInput(f"The call {waiting[0]!r} in the messages has no result.")
-
-
 def _id_of(at: Turn | Step | str | None) -> str | None:
     if at is None or isinstance(at, str):
         return at
     return at.turn_id if isinstance(at, Turn) else at.step_id
-
-
-def _waits(turn: Turn) -> TurnPending:
-    calls = ", ".join(f"{item.call.name} ({item.call.call_id}, {item.why})" for item in turn.pending)
-    return TurnPending(f"The last turn waits for: {calls}.", hint="Answer with session.resume({call_id: …}).")
-
-
-def _decisions(turn: Turn, answers: Mapping[str, Any]) -> list[Decision]:
-    waiting = {item.call.call_id: item for item in turn.pending}
-    if unknown := answers.keys() - waiting.keys():
-        raise InvalidInput(f"No call waits under {', '.join(sorted(map(repr, unknown)))}.")
-    if waiting and not answers:
-        raise _waits(turn)
-    return [_decision(waiting[call_id], given) for call_id, given in answers.items()]
-
-
-def _decision(pending: PendingCall, given: Any) -> Decision:
-    call = pending.call
-    if isinstance(given, bool) and pending.why == "approval":
-        given = Approve() if given else Deny()
-    match given:
-        case Deny(reason=reason):
-            return Decision(call.call_id, approved=False, reason=storable(str(reason)), digest=pending.digest)
-        case Approve(scope=scope, arguments=arguments) if pending.why == "approval":
-            if scope not in get_args(Scope) or not isinstance(arguments, Mapping | None):
-                raise InvalidInput(f"{given!r}: scope is one of {', '.join(get_args(Scope))}, arguments are a dict.")
-            return Decision(call.call_id, scope=scope, arguments=arguments, digest=pending.digest)
-        case _ if pending.why == "approval":
-            raise InvalidInput(f"{call.name} waits for approval: answer True, Approve(…) or Deny('why').")
-    status = ToolStatus.OK
-    if isinstance(given, ToolResponse):
-        if given.call_id != call.call_id:
-            raise InvalidInput(f"The result for {call.call_id!r} names another call, {given.call_id!r}.")
-        status, given = given.status, ToolOutput(given.content, given.metadata)
-    try:
-        response = response_of(call, given)
-    except ToolError as error:
-        raise InvalidInput(f"The answer for {call.name} cannot be used: {error}") from None
-    return Decision(call.call_id, response=replace(response, status=status))

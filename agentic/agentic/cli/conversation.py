@@ -72,7 +72,7 @@ class Conversation:
         return {item.call.call_id: self._decision(item) for item in pending}
 
     def _decision(self, item: PendingCall) -> Any:
-        from ..session import Deny
+        from ..answers import Deny
 
         shown, name = label(item.call, 300), shlex.quote(self.session.session_id)
         if item.why == "client":

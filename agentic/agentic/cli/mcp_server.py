@@ -17,10 +17,10 @@ from mcp.server.stdio import stdio_server
 from pydantic import Field
 
 from ..agent import Agent
+from ..answers import Deny
 from ..execution import execute
 from ..protocols import Tool as ToolProtocol
 from ..protocols import ToolContext, ToolOutput
-from ..session import Deny
 from ..tool import Tool
 from ..types.content import Content, Image, storable
 from ..types.errors import ConfigError, ToolError
