@@ -1,5 +1,6 @@
 """How providers reach their servers: one pool of connections for each event loop, and one loop over an answer.
 
+Requests go directly (see `direct`), or through httpx where the environment names a proxy.
 A provider object may be used from several event loops (the sync face runs one of its own), but a connection belongs
 to the loop that opened it; so there is a pool for each. A pool ends with its loop or with `aclose`.
 """
@@ -13,19 +14,18 @@ import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 from urllib.parse import urlsplit
-from urllib.request import getproxies
+from urllib.request import getproxies, proxy_bypass
 
 import httpx
 
 from ..protocols import Delta
 from ..types.errors import ConfigError
+from .direct import CONNECT_SECONDS, SILENCE_SECONDS, Answer, Origin
 from .failures import Server
 
-CONNECT_SECONDS = 10.0
-SILENCE_SECONDS = 600.0
-"""The longest silence on a connection. `retry.generate` has shorter limits; this one is the last resort."""
+A = TypeVar("A", Answer, httpx.Response)
 
 _PER_CLIENT = 24  # httpx scans all connections of a client for each request, so many requests share several clients
 _LARGEST_ERROR = 64 * 1024
@@ -63,11 +63,11 @@ class Decoder(Protocol):
 class _Client:
     http: httpx.AsyncClient
     in_flight: int = 0
-    used: bool = False
 
 
 @dataclass(slots=True)
 class _Pool:
+    origin: Origin | None  # None: a proxy is in between
     clients: list[_Client] = field(default_factory=list)
     closer: AsyncGenerator[None] | None = None
 
@@ -93,6 +93,7 @@ class Http:
             "user-agent": "agentic",
             **(headers or {}),
         }
+        self._path = httpx.URL(self.endpoint).raw_path.decode("ascii").rstrip("/")
         self._pools: dict[asyncio.AbstractEventLoop, _Pool] = {}
 
     @asynccontextmanager
@@ -102,32 +103,29 @@ class Http:
             yield client.http
 
     @asynccontextmanager
-    async def request(self, path: str, body: bytes | None) -> AsyncIterator[httpx.Response]:
+    async def request(self, path: str, body: bytes | None) -> AsyncIterator[httpx.Response | Answer]:
         """Posts some JSON, or gets a path; the answer's body is left to be read.
 
         Raises:
             InferenceError: The status is no success.
             httpx.HTTPError: The connection failed.
         """
-        async with self._lease() as client:
-            response = await self._send(client, "GET" if body is None else "POST", self.endpoint + path, body)
+        method = "GET" if body is None else "POST"
+        origin = (await self._pool()).origin
+        if origin is not None:
+            answer = await origin.send(method, self._path + path, self._headers, body)
             try:
-                if response.status_code != httpx.codes.OK:
-                    raise self.server.refused(response.status_code, await _some(response), response.headers)
-                client.used = True
-                yield response
+                yield await self._accepted(answer)
             finally:
-                await response.aclose()
+                await answer.aclose()
+        else:
+            async with self.client() as http, http.stream(method, self.endpoint + path, content=body) as response:
+                yield await self._accepted(response)
 
-    async def _send(self, client: _Client, method: str, url: str, body: bytes | None) -> httpx.Response:
-        request = client.http.build_request(method, url, content=body)
-        try:
-            return await client.http.send(request, stream=True)
-        except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
-            # A server may close an idle connection just when it is used again (llama.cpp's does, without notice).
-            if not client.used:
-                raise
-            return await client.http.send(client.http.build_request(method, url, content=body), stream=True)
+    async def _accepted(self, answer: A) -> A:
+        if answer.status_code != httpx.codes.OK:
+            raise self.server.refused(answer.status_code, await _some(answer), answer.headers)
+        return answer
 
     async def fetch(self, path: str, body: bytes | None = None) -> bytes:
         """Posts some JSON, or gets a path, and reads the whole answer.
@@ -173,13 +171,18 @@ class Http:
         finally:
             client.in_flight -= 1
 
-    async def _client(self) -> _Client:
+    async def _pool(self) -> _Pool:
         loop = asyncio.get_running_loop()
         pool = self._pools.get(loop)
         if pool is None:
-            pool = self._pools[loop] = _Pool()
+            tls = _trusted() if self.endpoint.startswith("https:") else None
+            pool = self._pools[loop] = _Pool(None if _proxied(self.endpoint) else Origin(self.endpoint, tls))
             pool.closer = self._closer(loop, pool)
             await anext(pool.closer)
+        return pool
+
+    async def _client(self) -> _Client:
+        pool = await self._pool()
         for client in pool.clients:
             if client.in_flight < _PER_CLIENT:
                 return client
@@ -195,6 +198,8 @@ class Http:
             yield
         finally:
             self._pools.pop(loop, None)
+            if pool.origin is not None:
+                await pool.origin.aclose()
             for client in pool.clients:
                 await client.http.aclose()
 
@@ -271,7 +276,14 @@ def _unused() -> ssl.SSLContext:
     return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # httpx wants one even where nothing is encrypted
 
 
-async def _some(response: httpx.Response) -> bytes:
+def _proxied(endpoint: str) -> bool:
+    """Whether the environment names a proxy for this server; then httpx takes the request there."""
+    proxies = getproxies()
+    scheme, host = urlsplit(endpoint).scheme, urlsplit(endpoint).hostname or ""
+    return bool((proxies.get(scheme) or proxies.get("all")) and not proxy_bypass(host))
+
+
+async def _some(response: httpx.Response | Answer) -> bytes:
     read = b""
     async for chunk in response.aiter_bytes():
         read += chunk
