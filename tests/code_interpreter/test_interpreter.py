@@ -6,6 +6,7 @@ import asyncio
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -19,10 +20,12 @@ import pytest
 from agentic import Agent
 from agentic.protocols import ToolContext
 from agentic.testing import ScriptedModel
-from agentic.types.content import Image, text_of
+from agentic.types.content import File, Image, files_of, text_of
 from agentic.types.errors import ConfigError, InvalidInput, ToolError
 from agentic.types.tools import ToolCall
-from agentic_tools.code_interpreter import CodeInterpreter, Result, check, toolgroup
+from agentic_tools.code_interpreter import CodeInterpreter, Result, check, leftovers, toolgroup
+from agentic_tools.code_interpreter.kernel import Kernel
+from agentic_tools.code_interpreter.launch import Zygote
 from code_interpreter.levels import LEVELS, cpu_seconds
 from code_interpreter.suite import descendants
 
@@ -119,7 +122,7 @@ def test_files_go_in_and_come_out(interpreter: CodeInterpreter, run: Run, tmp_pa
     assert [(file.name, file.data) for file in result.files] == [("out_r_sum_.txt", b"a,b")]
     assert run("1").files == ()
     assert [file.name for file in run("open('data.csv', 'a').write('3,4')").files] == ["data.csv"]
-    with pytest.raises(InvalidInput, match="cannot be read"):
+    with pytest.raises(InvalidInput, match="Cannot read"):
         asyncio.run(interpreter.put("x", tmp_path / "missing"))
 
 
@@ -294,6 +297,90 @@ def test_everything_may_be_killed(level: Any) -> None:
     assert second.value == "2"
 
 
+@pytest.mark.parametrize("level", LEVELS)
+def test_a_zygote_that_dies_is_replaced(level: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def dying() -> tuple[Result, Result]:
+        async with CodeInterpreter(isolation=level, files=[("a.txt", b"a")]) as interpreter:
+            await interpreter.run("open('b.txt', 'w').close()")
+            zygote = interpreter._engine.zygote
+            assert zygote is not None
+            zygote._socket.shutdown(socket.SHUT_RDWR)
+            with monkeypatch.context() as patch:  # it dies right after it was looked at
+                patch.setattr(Zygote, "alive", property(lambda one: one is zygote or one._process.poll() is None))
+                patch.setattr(Kernel, "alive", False)
+                with pytest.raises(ToolError, match="dies as soon as it starts"):
+                    await interpreter.run("1")
+            return await interpreter.run("import os; sorted(os.listdir())"), await interpreter.run("1")
+
+    first, second = asyncio.run(dying())
+    assert (first.value, second.value) == ("['.tmp', 'a.txt']", "1")
+    assert "variables and files of earlier calls are lost" in first.notes[0]
+
+
+HELD = """
+import asyncio, sys
+from agentic_tools.code_interpreter import CodeInterpreter
+async def main():
+    async with CodeInterpreter(isolation=sys.argv[1]) as interpreter:
+        await interpreter.run("import os; os.makedirs('a/b'); open('a/b/f', 'w').close(); os.chmod('a', 0)")
+        print(interpreter._engine.zygote.base, flush=True)
+        sys.stdin.read()
+asyncio.run(main())
+"""
+
+
+def test_what_a_killed_framework_leaves_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tmp_path.chmod(0o711)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    command = [sys.executable, "-c", HELD, LEVELS[-1]]
+    with (
+        subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as killed,
+        subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as alive,
+    ):
+        assert killed.stdout is not None
+        assert alive.stdout is not None
+        left, kept = (Path(process.stdout.readline().decode().strip()) for process in (killed, alive))  # type: ignore[union-attr]
+        below = descendants(killed.pid)
+        killed.kill()
+        killed.wait()
+        while any(map(runs, below)):
+            time.sleep(0.01)  # polls: nothing tells a process of a stranger's end
+        (tmp_path / "agentic-code-link").symlink_to(tmp_path)
+        (tmp_path / "agentic-code-new").mkdir()
+        (tmp_path / "agentic-code-old").mkdir()
+        os.utime(tmp_path / "agentic-code-old", (1, 1))
+        leftovers.sweep()
+        found = {path.name for path in tmp_path.iterdir()}
+        assert left.name not in found
+        assert found == {kept.name, "agentic-code-link", "agentic-code-new"}
+        alive.communicate()
+    assert not kept.exists()
+
+
+def test_sessions_that_nobody_uses_are_forgotten() -> None:
+    async def forgotten() -> tuple[Result, bool]:
+        async with CodeInterpreter(keep=0.05, file_size=4096) as interpreter:
+            await interpreter.run("x = 1", session="old")
+            folder = interpreter._engine.sessions["old"].folder
+            assert folder is not None
+            interpreter._engine.sessions["old"].used -= 1
+            result = await interpreter.run("1", session="new", files=[File("large", bytes(4097))])
+            assert set(interpreter._engine.sessions) == {"new"}
+            return result, folder.exists()
+
+    result, exists = asyncio.run(forgotten())
+    assert (result.value, exists) == ("1", False)
+    assert result.notes == ("large has 4,097 bytes; the limit is 4,096.",)
+
+
+def test_files_are_put_once(run: Run) -> None:
+    old, new = File("a b.csv", b"1"), File("a b.csv", b"2")
+    assert run("open('a_b.csv', 'a').write('!')", files=[old]).files[0].data == b"1!"
+    assert run("open('a_b.csv').read()", files=[old]).value == "'1!'"
+    assert run("open('a_b.csv').read()", files=[old, new]).value == "'2'"
+
+
 def test_as_a_tool(interpreter: CodeInterpreter) -> None:
     def invoke(code: object, session: str = "a") -> Any:
         return asyncio.run(interpreter.invoke({"code": code}, ToolContext(session_id=session)))
@@ -303,7 +390,9 @@ def test_as_a_tool(interpreter: CodeInterpreter) -> None:
     assert output.metadata["isolation"] in LEVELS
     failed = text_of(invoke("1 / 0").content)
     assert failed.startswith("failed\n[stderr]Traceback")
-    assert text_of(invoke("open('r.txt', 'w').write('x'); None").content).endswith("Files written: r.txt")
+    written = invoke("open('r.txt', 'w').write('x'); None").content
+    assert text_of(written).endswith("Files written:\n")
+    assert [part.data for part in files_of(written)] == [b"x"]
     assert "NameError" in text_of(invoke("x", "b").content)
     with pytest.raises(ToolError, match="do not fit"):
         invoke(7)
@@ -311,20 +400,24 @@ def test_as_a_tool(interpreter: CodeInterpreter) -> None:
 
 def test_an_agent_plots_the_users_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("matplotlib")
-    csv = tmp_path / "sales.csv"
+    csv = tmp_path / "sales 2026.csv"
     csv.write_text("month,sold\n1,10\n2,40\n3,20\n")
-    code = "import pandas as pd\npd.read_csv('sales.csv').plot(x='month', y='sold')\nprint('plotted')"
+    code = """import pandas as pd, matplotlib.pyplot as plt
+pd.read_csv('sales_2026.csv').plot(x='month', y='sold')
+plt.savefig('plot.png')
+print('plotted')"""
     model = ScriptedModel([ToolCall("code_interpreter", {"code": code}, "c1"), "Here is the plot."])
-    interpreter = CodeInterpreter(files=[csv])
-    with Agent(model, tools=[interpreter], store=None) as agent:
-        turn = agent.run("Plot the file.")
-    interpreter.close()
-    response = turn.steps[1].tool_responses[0]  # type: ignore[union-attr]
+    with Agent(model, tools=["builtin::code_interpreter"], store=None) as agent:
+        turn = agent.run("Plot the file.", files=[csv])
+    assert "[file sales_2026.csv, 26 bytes]" in model.requests[0].messages[-1].text
+    response = turn.tool_responses[0]
     picture = next(part for part in response.content if isinstance(part, Image))
     assert text_of(response.content).startswith("completed\n[stdout]plotted")
     assert picture.data is not None
     assert len(picture.data) > 5000
-    (tmp_path / "plot.png").write_bytes(picture.data)
+    (saved,) = [file.save(tmp_path / "out") for file in turn.files]
+    assert saved == tmp_path / "out" / "plot.png"
+    assert saved.read_bytes().startswith(b"\x89PNG")
 
 
 def test_an_agent_closes_the_interpreter_that_it_made() -> None:
@@ -385,6 +478,14 @@ def test_impossible_settings_are_refused() -> None:
         asyncio.run(CodeInterpreter(python="/no/such/python").run("1"))
     with pytest.raises(InvalidInput):
         asyncio.run(CodeInterpreter().run(b"1"))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("system", ["darwin", "win32"])
+def test_other_systems_are_refused(system: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.platform", system)
+    with pytest.raises(ConfigError, match=f"this is {system}.*WSL2.*RemoteCodeInterpreter"):
+        CodeInterpreter()
+    assert check()[0] is False
 
 
 def test_the_check_names_the_level() -> None:

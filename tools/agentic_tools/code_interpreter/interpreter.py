@@ -1,56 +1,37 @@
-"""The interpreter's face: sessions by name, each with a process and a folder; and the tool that a model calls."""
+"""The interpreter that runs code on this machine: sessions by name, each with a process and a folder."""
 
 from __future__ import annotations
 
-import asyncio
-import base64
 import contextlib
 import os
-import threading
+import sys
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any
 
-from agentic.llama import code_result
-from agentic.protocols import Tool, ToolContext, Toolgroup, ToolOutput, ToolPolicy
+from agentic.protocols import Tool, Toolgroup
 from agentic.threads import run_in_thread
-from agentic.types.content import Part, Text
+from agentic.types.content import File, FileLike, safe_name
 from agentic.types.errors import AgenticError, ConfigError, InvalidInput, ToolError
-from agentic.types.tools import ToolDef
 
 from . import folder as folders
+from .engine import Engine, Session, cancellable
 from .environment import environment
 from .kernel import Kernel, Outcome
-from .launch import ALLOW_UNJAILED, PRELOADED, Level, Zygote, advice, launch
+from .launch import ALLOW_UNJAILED, ELSEWHERE, PRELOADED, Level, Zygote, advice, launch
 from .limits import Limits
-from .result import Result, ending, result_of, safe_name
+from .result import Result, ending, result_of
+from .seatbelt import SeatbeltInterpreter
+from .tool import InterpreterTool, check_code, limits_of
 
-T = TypeVar("T")
-
+_RULES = "There is no network, and no other process can be started."
 _START_SECONDS = 60.0
 """What a first call may take besides: the zygote's imports."""
 
-_DESCRIPTION = """Runs Python code in a sandbox and returns what it prints, the last expression's value, and its \
-matplotlib figures. Variables stay for the next call. Files are read from and written to the current folder. There \
-is no network, and no other process can be started."""
 
-
-@dataclass(slots=True)
-class _Session:
-    """A session: its folder stays when its process is replaced."""
-
-    lock: threading.Lock = field(default_factory=threading.Lock)
-    kernel: Kernel | None = None
-    folder: Path | None = None
-    uid: int | None = None
-    begun: bool = False
-    calls: int = 0
-
-
-class CodeInterpreter:
+class CodeInterpreter(InterpreterTool):
     """Runs Python in a jail, with state that stays from call to call. Also a tool for agents, `code_interpreter`.
 
     Used by itself it has one session; as a tool, one for each of the agent's. Its processes start with the first
@@ -62,11 +43,12 @@ class CodeInterpreter:
         isolation: `strong`, `medium`, or None for the better one that works. `none` is no jail at all, and is refused
             unless `AGENTIC_ALLOW_UNJAILED_CODE=1` is set in the environment.
         timeout: Seconds for one call, 30 by default.
-        files: Files that each session finds in its folder.
+        files: Files that each session finds in its folder: paths, or names with bytes.
         **limits: Any other field of `Limits`.
 
     Raises:
-        ConfigError: No isolation works here, or a value is impossible.
+        ConfigError: A value is impossible, or this is no Linux.
+        InvalidInput: A file cannot be read.
     """
 
     def __init__(
@@ -75,9 +57,12 @@ class CodeInterpreter:
         packages: Sequence[str] = (),
         isolation: Level | None = None,
         timeout: float = 30.0,
-        files: Sequence[str | Path] = (),
+        files: Sequence[FileLike] = (),
         **limits: Any,
     ) -> None:
+        if sys.platform != "linux":
+            mac = "Use SeatbeltInterpreter. " if sys.platform == "darwin" else ""
+            raise ConfigError(f"This jail needs Linux; this is {sys.platform}.", hint=f"{mac}{ELSEWHERE}")
         if isolation not in (None, "strong", "medium", "none"):
             raise ConfigError(f"isolation is 'strong', 'medium', 'none' or None, not {isolation!r}.")
         if isolation == "none" and os.environ.get(ALLOW_UNJAILED) != "1":
@@ -85,36 +70,29 @@ class CodeInterpreter:
                 "isolation='none' runs what a model writes with all of your rights.",
                 hint=f"If you want that, set {ALLOW_UNJAILED}=1 as well.",
             )
-        if isinstance(packages, str) or isinstance(files, str):
-            raise ConfigError("packages and files are lists.")
-        try:
-            self.limits = Limits(timeout=timeout, **limits)
-        except TypeError:
-            known = ", ".join(Limits.__dataclass_fields__)
-            raise ConfigError(f"There is an unknown limit among {sorted(limits)}.", hint=f"Known: {known}.") from None
+        if isinstance(packages, str):
+            raise ConfigError("packages is a list.")
+        super().__init__(limits_of(timeout, limits), files, _START_SECONDS, _RULES)
         self._python, self._packages, self._wanted = python, tuple(packages), isolation
-        self._files = {safe_name(Path(file).name): Path(file) for file in files}
-        self._engine = _Engine()
-        self._finalizer = weakref.finalize(self, _Engine.close, self._engine)
-        seconds = self.limits.timeout + self.limits.grace + _START_SECONDS
-        self.policy = ToolPolicy(timeout=seconds, parallel=False)
-        parameters = {"type": "object", "properties": {"code": {"type": "string"}}, "required": ["code"]}
-        self.definition = ToolDef("code_interpreter", _DESCRIPTION, parameters)
+        self._engine = Engine(self.limits.keep)
+        self._finalizer = weakref.finalize(self, Engine.close, self._engine)
 
-    async def run(self, code: str, *, session: str = "") -> Result:
+    async def run(self, code: str, *, session: str = "", files: Sequence[File] = ()) -> Result:
         """Runs code in a session; the first call of a name begins one.
 
         A cancelled call is interrupted like one that takes too long, and has ended when this raises.
+
+        Args:
+            code: Python.
+            session: Its name.
+            files: Files that it needs; each is put into the session's folder once.
 
         Raises:
             ConfigError: There is no isolation here.
             InvalidInput: `code` is no text.
         """
-        if not isinstance(code, str):
-            raise InvalidInput(f"code is text, not {type(code).__name__}.")
-        if len(code) > 1 << 20:
-            raise InvalidInput("code is longer than a million characters.")
-        return await _cancellable(lambda stop: self._run(session, code, stop))
+        check_code(code)
+        return await cancellable(lambda stop: self._run(session, code, files, stop))
 
     async def put(self, name: str, source: bytes | str | Path, *, session: str = "") -> None:
         """Puts a file into a session's folder: its bytes, or the path of one to copy.
@@ -122,30 +100,22 @@ class CodeInterpreter:
         Raises:
             InvalidInput: It is too large, or cannot be read.
         """
-        data = source if isinstance(source, bytes) else _content_of(Path(source), self.limits)
-        if len(data) > self.limits.file_size:
-            raise InvalidInput(f"{name} has {len(data):,} bytes; the limit is {self.limits.file_size:,}.")
-        await _cancellable(lambda stop: self._put(session, name, data, stop))
+        data = source if isinstance(source, bytes) else File.of(source).data
+        await cancellable(lambda stop: self._put(session, File(name, data), stop))
 
     async def reset(self, session: str = "") -> None:
         """Ends a session and removes its folder; its name begins a new one with the next call."""
-        await _cancellable(lambda stop: self._engine.end(session, stop))
+        await cancellable(lambda stop: self._engine.end(session, stop))
 
-    async def invoke(self, arguments: Mapping[str, Any], context: ToolContext) -> ToolOutput:
-        """Runs a model's code in the session that the context names."""
-        code = arguments.get("code")
-        if not isinstance(code, str) or set(arguments) != {"code"}:
-            raise ToolError("The arguments do not fit: there is one, `code`, a string.")
-        return _as_output(await self.run(code, session=f"agent {context.session_id}"))
-
-    def _run(self, name: str, code: str, stop: int) -> Result:
+    def _run(self, name: str, code: str, files: Sequence[File], stop: int) -> Result:
         with self._engine.use(name, stop) as session:
             kernel, notes = self._kernel(session)
+            notes += self._place(session, kernel, files, stop)
             outcome = kernel.call({"op": "run", "code": code}, b"", self.limits.timeout, stop)
             session.calls += 1
             return self._finish(session, kernel, outcome, notes)
 
-    def _finish(self, session: _Session, kernel: Kernel, outcome: Outcome, notes: tuple[str, ...]) -> Result:
+    def _finish(self, session: Session, kernel: Kernel, outcome: Outcome, notes: tuple[str, ...]) -> Result:
         zygote = self._engine.zygote
         assert zygote is not None  # noqa: S101 - the kernel came from it
         if outcome.answer is not None and kernel.folder_too_large():
@@ -158,50 +128,70 @@ class CodeInterpreter:
             if outcome.reason == "disk" and session.folder is not None:
                 with contextlib.suppress(OSError):
                     folders.remove(session.folder)
-                session.folder, session.begun = None, False
+                session.folder = None
             else:
                 notes = (*notes, *_remaining(session.folder))
         return result_of(outcome, zygote.level, self.limits, notes, ended)
 
-    def _put(self, name: str, file: str, data: bytes, stop: int) -> None:
+    def _place(self, session: Session, kernel: Kernel, files: Sequence[File], stop: int) -> tuple[str, ...]:
+        """Puts the files into the folder that were not put there yet; returns what the model should be told."""
+        notes = []
+        for file in (*self._files, *files):
+            if file not in session.placed:
+                session.placed.add(file)
+                if problem := self._send(session, kernel, file, stop):
+                    notes.append(problem)
+        return tuple(notes)
+
+    def _put(self, name: str, file: File, stop: int) -> None:
         with self._engine.use(name, stop) as session:
             kernel, _ = self._kernel(session)
-            self._send_file(session, kernel, file, data, stop)
+            if problem := self._send(session, kernel, file, stop):
+                raise InvalidInput(problem)
 
-    def _send_file(self, session: _Session, kernel: Kernel, file: str, data: bytes, stop: int) -> None:
-        outcome = kernel.call({"op": "put", "name": safe_name(file)}, data, self.limits.timeout, stop)
+    def _send(self, session: Session, kernel: Kernel, file: File, stop: int) -> str:
+        """Sends a file to the folder. Returns why it is not there, or an empty string."""
+        if len(file.data) > self.limits.file_size:
+            return f"{file.name} has {len(file.data):,} bytes; the limit is {self.limits.file_size:,}."
+        outcome = kernel.call({"op": "put", "name": file.name}, file.data, self.limits.timeout, stop)
         if outcome.answer is None:
             self._finish(session, kernel, outcome, ())
-            raise InvalidInput(f"{file} could not be put into the session.")
-        if error := outcome.answer.get("error"):
-            raise InvalidInput(str(error)[:500])
+            raise InvalidInput(f"{file.name} could not be put into the session.")
+        return str(outcome.answer.get("error") or "")[:500]
 
-    def _kernel(self, session: _Session) -> tuple[Kernel, tuple[str, ...]]:
+    def _kernel(self, session: Session) -> tuple[Kernel, tuple[str, ...]]:
         """The session's process, a new one if need be, and what the model should be told then."""
         if session.kernel is not None:
             if session.kernel.alive:
                 return session.kernel, ()
             session.kernel.close()
             session.kernel = None
-        zygote = self._engine.running(self._launch)
-        if session.folder is None or not session.folder.is_relative_to(zygote.base):
-            session.folder, session.uid = zygote.new_folder(os.urandom(8).hex())
-            session.begun = False
         try:
+            lost = self._start(session)
+        except (OSError, IndexError, ValueError):  # the zygote has died, or its folder was removed
+            try:
+                lost = self._start(session)
+            except (OSError, IndexError, ValueError) as error:
+                raise ToolError("The code interpreter's process dies as soon as it starts.") from error
+        assert session.kernel is not None  # noqa: S101 - it was started
+        told = f"This is a new process: the {lost} of earlier calls are lost."
+        return session.kernel, (told,) if session.calls else ()
+
+    def _start(self, session: Session) -> str:
+        """Starts the session's process. Returns what is lost with that."""
+        zygote = self._engine.running(self._launch)
+        lost = "variables"
+        try:
+            if session.folder is None or not session.folder.is_relative_to(zygote.base):
+                session.folder, session.uid = zygote.new_folder(os.urandom(8).hex())
+                session.placed.clear()
+                lost = "variables and files"
             started = zygote.start(session.folder, session.uid)
-        except (OSError, IndexError, ValueError) as error:
+        except BaseException:
             zygote.end()
-            raise ToolError("The code interpreter's process has died. The next call starts a new one.") from error
-        kernel = session.kernel = Kernel(started, session.folder, self.limits)
-        notes: tuple[str, ...] = ()
-        if session.calls and session.begun:
-            notes = ("This is a new process: the variables of earlier calls are lost, the files are kept.",)
-        if not session.begun:
-            session.begun = True
-            with _never() as stop:
-                for name, path in self._files.items():
-                    self._send_file(session, kernel, name, _content_of(path, self.limits), stop)
-        return kernel, notes
+            raise
+        session.kernel = Kernel(started, session.folder, self.limits)
+        return lost
 
     def _launch(self) -> Zygote:
         zygote, _ = launch(self._wanted, environment(self._python, self._packages), self.limits, PRELOADED)
@@ -216,7 +206,7 @@ class CodeInterpreter:
         self._engine.close()
 
     async def __aenter__(self) -> CodeInterpreter:
-        await _cancellable(lambda _: self._engine.running(self._launch))
+        await cancellable(lambda _: self._engine.running(self._launch))
         return self
 
     async def __aexit__(
@@ -229,115 +219,6 @@ class CodeInterpreter:
         return f"CodeInterpreter(isolation={level!r})"
 
 
-class _Engine:
-    """The zygote and the sessions, apart from the interpreter so that its finalizer can close them."""
-
-    def __init__(self) -> None:
-        self.zygote: Zygote | None = None
-        self.sessions: dict[str, _Session] = {}
-        self._lock = threading.Lock()
-
-    def running(self, start: Callable[[], Zygote]) -> Zygote:
-        with self._lock:
-            if self.zygote is not None and not self.zygote.alive:
-                self.zygote.close()
-                self.zygote = None
-            if self.zygote is None:
-                self.zygote = start()
-            return self.zygote
-
-    @contextlib.contextmanager
-    def use(self, name: str, stop: int) -> Iterator[_Session]:
-        """A session for one caller; whoever waits can be cancelled."""
-        with self._lock:
-            session = self.sessions.setdefault(name, _Session())
-        while not session.lock.acquire(timeout=0.1):
-            if _rung(stop):
-                raise ToolError("The call was cancelled while another one ran in its session.")
-        try:
-            yield session
-        finally:
-            session.lock.release()
-
-    def end(self, name: str, stop: int) -> None:
-        """Ends one session, when its call has ended."""
-        with self.use(name, stop) as session:
-            if session.kernel is not None:
-                session.kernel.close()
-            if self.zygote is not None and session.kernel is not None:
-                self.zygote.ended(session.kernel.pid_inside)
-            if session.folder is not None:
-                with contextlib.suppress(OSError):
-                    folders.remove(session.folder)
-            with self._lock:
-                self.sessions.pop(name, None)
-
-    def close(self) -> None:
-        with self._lock:
-            zygote, self.zygote = self.zygote, None
-            sessions, self.sessions = self.sessions, {}
-        for session in sessions.values():
-            with session.lock:
-                if session.kernel is not None:
-                    session.kernel.close()
-                    session.kernel = None
-        if zygote is not None:
-            zygote.close()
-
-
-async def _cancellable(work: Callable[[int], T]) -> T:
-    """Runs blocking work in a thread; when this is cancelled, the work is told so and waited for."""
-    stop = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-    closing = threading.Lock()
-
-    def thread() -> T:
-        nonlocal stop
-        try:
-            return work(stop)
-        finally:
-            with closing:
-                os.close(stop)
-                stop = -1
-
-    task = asyncio.ensure_future(run_in_thread(thread, "code-interpreter"))
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        with closing:
-            if stop >= 0:
-                os.eventfd_write(stop, 1)
-        await asyncio.wait([task])
-        if not task.cancelled():
-            task.exception()
-        raise
-
-
-@contextlib.contextmanager
-def _never() -> Iterator[int]:
-    """An eventfd that nobody rings."""
-    stop = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-    try:
-        yield stop
-    finally:
-        os.close(stop)
-
-
-def _rung(stop: int) -> bool:
-    try:
-        return bool(os.eventfd_read(stop))
-    except BlockingIOError:
-        return False
-
-
-def _content_of(path: Path, limits: Limits) -> bytes:
-    try:
-        if path.stat().st_size > limits.file_size:
-            raise InvalidInput(f"{path} is larger than {limits.file_size:,} bytes.")
-        return path.read_bytes()
-    except OSError as error:
-        raise InvalidInput(f"{path} cannot be read: {error.strerror or error}.") from None
-
-
 def _remaining(folder: Path | None) -> tuple[str, ...]:
     """What a lost session leaves in its folder, for the model to go on with."""
     if folder is None:
@@ -348,26 +229,13 @@ def _remaining(folder: Path | None) -> tuple[str, ...]:
     return ()
 
 
-def _as_output(result: Result) -> ToolOutput:
-    """A result in the form that Llama models were trained to read, with the figures after it."""
-    stdout = "\n".join(part for part in (result.stdout.rstrip("\n"), result.value) if part)
-    stderr = "\n".join(part for part in (result.stderr.rstrip("\n"), result.error, *result.notes) if part)
-    text = code_result("completed" if result.status == "completed" else "failed", stdout, stderr)
-    if result.files:
-        text += "\nFiles written: " + ", ".join(file.name for file in result.files)
-    attached = [{"name": file.name, "data": base64.b64encode(file.data).decode()} for file in result.files]
-    metadata = {"status": result.status, "isolation": result.isolation, "files": attached}
-    parts: tuple[Part, ...] = (Text(text), *result.images)
-    return ToolOutput(parts if result.images else text, metadata)
-
-
 class _Group:
     """The interpreter of an agent that named it by its id: it is closed with the agent."""
 
     name = "code_interpreter"
 
     def __init__(self) -> None:
-        self._interpreter = CodeInterpreter()
+        self._interpreter = SeatbeltInterpreter() if sys.platform == "darwin" else CodeInterpreter()
 
     def __iter__(self) -> Iterator[Tool]:
         yield self._interpreter

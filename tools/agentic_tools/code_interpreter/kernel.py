@@ -24,8 +24,6 @@ _TICK = 0.05
 _DISK_EVERY = 4
 _SHORT = 0.005
 _MAX_TEXT, _MAX_BLOBS = 1 << 20, 32 << 20
-_PAGE = os.sysconf("SC_PAGE_SIZE")
-_CLOCK = os.sysconf("SC_CLK_TCK")
 
 
 class Printed:
@@ -197,17 +195,17 @@ class Kernel:
         data = _read(self._started.reply)
         call.received += data
         outcome.reason = outcome.reason if data else "died"
-        if len(call.received) < 8:
-            return bool(data)
-        text, blobs = struct.unpack(">II", call.received[:8])
-        if text > _MAX_TEXT or blobs > _MAX_BLOBS or len(call.received) > 8 + text + blobs:
+        try:
+            frame = whole_frame(call.received)
+        except ValueError:
             outcome.reason = "protocol"
-        elif len(call.received) == 8 + text + blobs:
-            answer = _decode(bytes(call.received[8 : 8 + text]))
+            return True
+        if frame is not None:
+            answer = decode(frame[0])
             if answer is None or answer.get("id") != call.request_id:
                 outcome.reason = "protocol"
             else:
-                outcome.answer, outcome.blobs = answer, bytes(call.received[8 + text :])
+                outcome.answer, outcome.blobs = answer, frame[1]
         return bool(data)
 
     def _interrupt(self, call: _Call, reason: Reason) -> None:
@@ -237,7 +235,7 @@ class Kernel:
     def _memory(self) -> int:
         """Bytes in use. Pages shared with the zygote count for their part only, once it matters."""
         with contextlib.suppress(OSError, ValueError, IndexError):
-            resident = int(Path(f"/proc/{self._pid}/statm").read_text().split()[1]) * _PAGE
+            resident = int(Path(f"/proc/{self._pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
             if resident <= self._limits.memory:
                 return resident
             for line in Path(f"/proc/{self._pid}/smaps_rollup").read_text().splitlines():
@@ -248,7 +246,7 @@ class Kernel:
     def _cpu(self) -> float:
         with contextlib.suppress(OSError, ValueError, IndexError):
             fields = Path(f"/proc/{self._pid}/stat").read_text().rpartition(")")[2].split()
-            return (int(fields[11]) + int(fields[12])) / _CLOCK
+            return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
         return 0.0
 
     def _drain(self, outcome: Outcome) -> None:
@@ -281,7 +279,24 @@ def _read(descriptor: int) -> bytes:
         return b""
 
 
-def _decode(text: bytes) -> dict[str, Any] | None:
+def whole_frame(received: bytearray) -> tuple[bytes, bytes] | None:
+    """The JSON and the bytes of a frame, or None while it is not whole.
+
+    Raises:
+        ValueError: This is no frame: far too long, or with something after it.
+    """
+    if len(received) < 8:
+        return None
+    text, blobs = struct.unpack(">II", received[:8])
+    if text > _MAX_TEXT or blobs > _MAX_BLOBS or len(received) > 8 + text + blobs:
+        raise ValueError
+    if len(received) < 8 + text + blobs:
+        return None
+    return bytes(received[8 : 8 + text]), bytes(received[8 + text :])
+
+
+def decode(text: bytes) -> dict[str, Any] | None:
+    """A frame's object, or None when it is none."""
     try:
         answer = json.loads(text)
     except (ValueError, RecursionError):

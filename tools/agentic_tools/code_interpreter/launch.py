@@ -11,7 +11,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,10 +20,12 @@ from typing import Any, Literal
 from agentic.types.errors import ConfigError
 
 from . import folder as folders
+from . import leftovers
 from .environment import Environment
 from .limits import Limits
 
 Level = Literal["strong", "medium", "none"]
+ELSEWHERE = "Run it in WSL2, in a Linux container or a virtual machine, or use RemoteCodeInterpreter."
 ALLOW_UNJAILED = "AGENTIC_ALLOW_UNJAILED_CODE"
 PRELOADED = ("numpy", "pandas", "matplotlib.pyplot", "asyncio", "json", "csv", "datetime", "random", "statistics")
 READY_SECONDS = 60.0
@@ -70,7 +71,7 @@ class Zygote:
 
     def __init__(self, level: Level, environment: Environment, limits: Limits, preload: Sequence[str]) -> None:
         self.level = level
-        self.base = Path(tempfile.mkdtemp(prefix="agentic-code-")).resolve()
+        self.base, self._claim = leftovers.make()
         self.base.chmod(0o711)
         self._lock = threading.Lock()
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -85,6 +86,7 @@ class Zygote:
         except BaseException:
             self._socket.close()
             shutil.rmtree(self.base, ignore_errors=True)
+            os.close(self._claim)
             raise
 
     def _configure(self, environment: Environment, limits: Limits, preload: Sequence[str]) -> None:
@@ -164,6 +166,9 @@ class Zygote:
         self.end()
         with contextlib.suppress(OSError):
             folders.remove(self.base)
+        claim, self._claim = self._claim, -1
+        if claim >= 0:
+            os.close(claim)
 
     def _ask(self, message: dict[str, Any]) -> Any:
         self._socket.send(json.dumps(message).encode())
@@ -229,10 +234,8 @@ def launch(
     """
     problems: dict[Level, str] = {}
     if sys.platform != "linux":
-        raise ConfigError(
-            f"The code interpreter's jail needs Linux; this is {sys.platform}.",
-            hint="Run it in WSL2, a Linux container or a virtual machine.",
-        )
+        raise ConfigError(f"The code interpreter's jail needs Linux; this is {sys.platform}.", hint=ELSEWHERE)
+    leftovers.sweep()
     tried: tuple[Level, ...] = ("strong", "medium") if level is None else (level,)
     for candidate in tried:
         if (candidate, environment) in _impossible and level is None:

@@ -34,7 +34,8 @@ class Limits:
         files: Files that a call returns.
         returned: Bytes of those files together, and of each image.
         listed: Files that are looked at to find those that changed.
-        idle: Seconds without a call until a session is ended.
+        idle: Seconds without a call until a session's process is ended.
+        keep: Seconds without a call until its folder is removed too.
     """
 
     timeout: float = 30.0
@@ -57,6 +58,7 @@ class Limits:
     returned: int = 8 * MIB
     listed: int = 2_000
     idle: float = 900.0
+    keep: float = 86_400.0
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -66,5 +68,5 @@ class Limits:
 
     def for_worker(self) -> dict[str, float]:
         """As plain data; counts and sizes are whole numbers."""
-        seconds = {"timeout", "grace", "cpu", "idle"}
+        seconds = {"timeout", "grace", "cpu", "idle", "keep"}
         return {name: value if name in seconds else int(value) for name, value in asdict(self).items()}

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from agentic.types.content import Image
+from agentic.types.content import File, Image, safe_name
 
 from .kernel import Outcome, Reason
 from .limits import Limits
@@ -18,23 +18,6 @@ Status = Literal["completed", "failed", "interrupted", "reset"]
 _PNG = b"\x89PNG\r\n\x1a\n"
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])?")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
-_UNUSUAL = re.compile(r"[^A-Za-z0-9._-]+")
-
-
-@dataclass(frozen=True, slots=True)
-class File:
-    """A file that the code wrote.
-
-    Attributes:
-        name: Letters, digits, `.`, `_` and `-` only: what else its name had was replaced.
-        data: Its bytes.
-    """
-
-    name: str
-    data: bytes
-
-    def __repr__(self) -> str:
-        return f"File({self.name!r}, {len(self.data)} bytes)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +33,7 @@ class Result:
         files: The files that it wrote or changed.
         status: `completed`; `failed` when it raised; `interrupted` when it was stopped and its variables are kept;
             `reset` when its process is gone, and its variables with it.
-        isolation: `strong`, `medium` or `none`.
+        isolation: `strong`, `medium` or `none`; `seatbelt` on macOS, `remote` on another machine.
         notes: What else the model should know.
     """
 
@@ -122,11 +105,6 @@ def clean(text: str) -> str:
     return _CONTROL.sub("", text).encode("utf-8", "replace").decode("utf-8")
 
 
-def safe_name(name: str) -> str:
-    """A file name that is harmless on any system."""
-    return _UNUSUAL.sub("_", name).lstrip(".-")[-120:] or "file"
-
-
 def _why(reason: Reason | None, limits: Limits, ended: str) -> str:
     match reason:
         case "timeout" | None:
@@ -169,7 +147,7 @@ def _unpack(answer: dict[str, Any], blobs: bytes, limits: Limits) -> tuple[tuple
             images.append(Image.of(data))
         elif kind == "file" and size <= room and len(files) < limits.files:
             room -= size
-            files.append(File(_unused(safe_name(name), names), data))
+            files.append(File(unused(safe_name(name), names), data))
     return tuple(images), tuple(files)
 
 
@@ -184,7 +162,8 @@ def _listed(answer: dict[str, Any]) -> Iterator[tuple[str, str, int]]:
                 yield "file", name, size
 
 
-def _unused(name: str, names: set[str]) -> str:
+def unused(name: str, names: set[str]) -> str:
+    """A name that is not among `names`, and now is."""
     wanted, number = name, 1
     while name in names:
         number += 1
