@@ -1,0 +1,84 @@
+"""Models that turn texts into vectors, each chosen by a string, or given as an object or a function."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeAlias
+
+from agentic import inference, plugins
+from agentic.protocols import Embedder
+from agentic.types.errors import ConfigError
+
+from ..types import Embedding
+from .checked import Checked, Declared
+
+__all__ = ["EmbeddingLike", "connect"]
+
+EmbeddingLike: TypeAlias = str | Embedding | Embedder | Callable[[list[str]], Any]
+
+_REQUESTS = 4
+"""Requests that a server gets at the same time."""
+
+
+def connect(spec: EmbeddingLike, *, endpoint: str | None = None, api_key: str | None = None) -> Embedding:
+    """Makes an embedding whose output is checked. Nothing is fetched or loaded before it is first used.
+
+    Args:
+        spec: One of
+
+            - `default`: MiniLM-L6-v2 in this process, 384 numbers a text of at most 256 tokens;
+            - `wordllama`: 256 numbers a text, about a hundred times as fast and a little less good (extra `wordllama`);
+            - a model string: `openai/…`, `ollama/…`, `llama-stack/…`, `raw/…`;
+            - `sentence-transformers/…`: any model of that library, which must be installed;
+            - an object with the methods of `Embedding` or of `agentic.protocols.Embedder`;
+            - a function, sync or async, of a list of texts, that returns a vector for each.
+        endpoint: For a model string: the server's base URL, instead of the provider's environment variable.
+        api_key: Its key, likewise.
+
+    Raises:
+        ConfigError: The string names nothing that makes embeddings, or what it names is not installed.
+    """
+    if isinstance(spec, str):
+        return _named(spec, endpoint, api_key)
+    if endpoint or api_key:
+        raise ConfigError("endpoint and api_key belong to a model string; this embedding is an object already.")
+    if isinstance(spec, Checked | Declared):
+        return spec
+    if isinstance(spec, Embedding):
+        return Declared(spec)
+    if isinstance(spec, Embedder):
+        return _of_embedder(spec)
+    if callable(spec):
+        from .functions import of_function
+
+        return of_function(spec)
+    raise ConfigError(f"An embedding is a string, an object or a function, not {type(spec).__name__}.")
+
+
+def _named(spec: str, endpoint: str | None, api_key: str | None) -> Embedding:
+    provider, _, name = spec.partition("/")
+    here = {"default", "minilm", "local"} if not endpoint else set()
+    if provider in here:
+        from .embedded import minilm
+
+        return minilm(name)
+    if provider == "wordllama":
+        from .embedded import wordllama
+
+        return wordllama(name)
+    if provider == "sentence-transformers":
+        from .embedded import sentence_transformers
+
+        return sentence_transformers(spec)
+    # Text-completion servers are told apart by the Llama family whose prompts they want; here none is written.
+    options: dict[str, Any] = {"family": "llama3.1"} if provider == "raw" else {}
+    model = inference.connect(spec, endpoint=endpoint, api_key=api_key, **options)
+    if not isinstance(model, Embedder):
+        known: Sequence[str] = ["default", "wordllama", "sentence-transformers/…", *plugins.names("inference")]
+        raise ConfigError(f"{provider}/… makes no embeddings.", hint=f"There are: {', '.join(known)}.")
+    return _of_embedder(model)
+
+
+def _of_embedder(model: Embedder) -> Checked:
+    close: Callable[[], Awaitable[None]] | None = getattr(model, "aclose", None)
+    return Checked(model.model, model.embed, requests=_REQUESTS, close=close)

@@ -1,0 +1,78 @@
+"""Finding chunks by their words: BM25 in SQLite, cover density in PostgreSQL."""
+
+from __future__ import annotations
+
+import re
+
+from .access import Tx, span
+from .schema import words_table
+
+MOST_WORDS = 64
+"""Words of a question that are searched for; whoever pastes a book asks for its beginning."""
+
+_MANY = 5_000
+"""Chunks that are scored for one question: some milliseconds."""
+
+_WORD = re.compile(r"[^\W_]+")
+_STOP = frozenset(
+    """
+    a about above after again all also am an and any are as at be because been before being below between both but
+    by can could did do does doing down during each few for from further had has have having he her here hers him
+    his how i if in into is it its just me more most my no nor not now of off on once only or other our out over
+    own s same she should so some such t than that the their them then there these they this those through to too
+    under until up us very was we were what when where which while who whom why will with would you your
+    """.split()  # noqa: SIM905 - as prose it can be read
+)
+
+
+def words_of(query: str) -> list[str]:
+    """The words to search for: without stop words where others remain; repeated ones count again."""
+    words = [word for word in _WORD.findall(query[:20_000].lower()) if len(word) <= 100]
+    return ([word for word in words if word not in _STOP] or words)[:MOST_WORDS]
+
+
+def lexical(tx: Tx, query: str, k: int) -> list[tuple[int, float]]:
+    """The chunks that share words with a question, best first, as numbers and scores above 0; larger is better.
+
+    Any text is a question: nothing in it is an operator.
+    """
+    words = words_of(query)
+    if not words or k < 1:
+        return []
+    return _sqlite(tx, words, k) if tx.sqlite else _postgresql(tx, words, k)
+
+
+def _sqlite(tx: Tx, words: list[str], k: int) -> list[tuple[int, float]]:
+    table = words_table(tx.bank.id)
+    words = _rare(tx, words) if tx.bank.last - span(tx)[0] > _MANY else words
+    rows = tx.all(
+        f"SELECT rowid, -rank FROM {table} WHERE {table} MATCH ? ORDER BY rank LIMIT ?",  # noqa: S608 - a number
+        (" OR ".join(f'"{word}"' for word in words), k),
+    )
+    return [(number, max(score, 1e-9)) for number, score in rows]
+
+
+def _rare(tx: Tx, words: list[str]) -> list[str]:
+    """In a large bank, the rarest words: those that together are in so many chunks; common ones hardly count anyway."""
+    table = words_table(tx.bank.id)
+    count = f"SELECT count(*) FROM (SELECT 1 FROM {table} WHERE {table} MATCH ? LIMIT {_MANY})"  # noqa: S608
+    chunks = {word: (tx.one(count, (f'"{word}"',)) or (0,))[0] for word in set(words)}
+    total = 0
+    kept: set[str] = set()
+    for word in sorted(chunks, key=lambda word: (chunks[word], word)):
+        total += chunks[word]
+        if total > _MANY and any(chunks[other] for other in kept):
+            break
+        kept.add(word)
+    return [word for word in words if word in kept]
+
+
+def _postgresql(tx: Tx, words: list[str], k: int) -> list[tuple[int, float]]:
+    asked = " || ".join(["plainto_tsquery('english', ?)"] * len(words))
+    rows = tx.all(
+        "SELECT id, ts_rank_cd(to_tsvector('english', text), query, 1) AS score"  # noqa: S608
+        f" FROM agentic_bank_chunks, (SELECT {asked} AS query) AS asked"
+        " WHERE id > ? AND id < ? AND to_tsvector('english', text) @@ query ORDER BY score DESC, id LIMIT ?",
+        (*words, *span(tx), k),
+    )
+    return [(number, max(float(score), 1e-9)) for number, score in rows]

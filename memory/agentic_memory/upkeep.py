@@ -1,0 +1,290 @@
+"""Looking after a bank: checking it, listing it, writing it to a file and back, and computing its vectors anew."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from agentic.types.errors import InvalidInput, NotFound, StoreCorrupt
+
+from .adding import Adder, Embedder, forget_aside, normalised
+from .report import DocumentInfo, Report, Verification
+from .rows import Entry, Filter, Rows, Tx, compile_filter, span
+from .rows.documents import as_json, digest, hash_of_update, insert_vectors
+from .rows.schema import words_table
+from .rows.vectors import blobs_between
+from .types import Chunk, Embedding, Fingerprint
+
+if TYPE_CHECKING:
+    from .index import Index
+    from .pgvector import PgVector
+
+_FORMAT = 1
+_LINES = 200
+_INFO = "name, title, source, mime_type, metadata, chunks, added"
+
+
+def one(tx: Tx, name: str) -> DocumentInfo:
+    """A document by its id.
+
+    Raises:
+        NotFound: There is none.
+    """
+    row = tx.one(f"SELECT {_INFO} FROM agentic_bank_documents WHERE bank = ? AND name = ?", (tx.bank.id, name))  # noqa: S608
+    if row is None:
+        raise NotFound(f"The bank {tx.bank.name!r} has no document {name!r}.")
+    return _info(row)
+
+
+def listed(tx: Tx, condition: Filter | None, limit: int | None, offset: int) -> list[DocumentInfo]:
+    """Documents in the order in which they came."""
+    sql, values = compile_filter(condition or {}, sqlite=tx.sqlite)
+    rows = tx.all(
+        f"SELECT {_INFO} FROM agentic_bank_documents WHERE bank = ? AND {sql} ORDER BY id LIMIT ? OFFSET ?",  # noqa: S608
+        [tx.bank.id, *values, 2**62 if limit is None else limit, offset],
+    )
+    return [_info(row) for row in rows]
+
+
+def _info(row: tuple[Any, ...]) -> DocumentInfo:
+    name, title, source, mime_type, metadata, chunks, added = row
+    return DocumentInfo(
+        id=name,
+        title=title,
+        source=source,
+        mime_type=mime_type,
+        metadata=_mapping(metadata),
+        chunks=chunks,
+        added=added,
+    )
+
+
+def update(tx: Tx, name: str, metadata: Mapping[str, Any] | None, title: str | None) -> bool:
+    """Changes what is said of a document; False when there is none of that name."""
+    row = tx.one(
+        "SELECT id, metadata, title, hash FROM agentic_bank_documents WHERE bank = ? AND name = ?", (tx.bank.id, name)
+    )
+    if row is None:
+        return False
+    said = as_json(metadata) if metadata is not None else as_json(_mapping(row[1]))
+    called = row[2] if title is None else title
+    tx.run(
+        "UPDATE agentic_bank_documents SET metadata = ?, title = ?, hash = ? WHERE id = ?",
+        (said, called, hash_of_update(bytes(row[3]), said, called), row[0]),
+    )
+    tx.changed = True
+    return True
+
+
+def counted(tx: Tx) -> dict[str, Any]:
+    """How much the bank holds."""
+    low, high = span(tx)
+    (documents, chunks) = tx.one(
+        "SELECT count(*), coalesce(sum(chunks), 0) FROM agentic_bank_documents WHERE bank = ?", (tx.bank.id,)
+    ) or (0, 0)
+    (pending,) = tx.one("SELECT count(*) FROM agentic_bank_pending WHERE bank = ?", (tx.bank.id,)) or (0,)
+    (vectors,) = tx.one("SELECT count(*) FROM agentic_bank_vectors WHERE chunk > ? AND chunk < ?", (low, high)) or (0,)
+    return {
+        "name": tx.bank.name,
+        "kind": tx.bank.kind,
+        "documents": documents,
+        "chunks": int(chunks),
+        "vectors": vectors,
+        "vectors_put_aside": pending,
+        "generation": tx.bank.generation,
+        "embedding": tx.bank.settings.get("fingerprint"),
+    }
+
+
+def verified(tx: Tx, index: Index | PgVector) -> Verification:
+    """Reads everything and compares it: rows with their hashes, words and the index with the rows."""
+    import numpy as np
+
+    problems, documents, chunks = [], 0, 0
+    numbers: list[int] = []
+    for name, sealed, count, stored, vectors in _stored(tx):
+        numbers += vectors
+        if len(stored) != count:
+            problems.append(f"Document {name!r} has {len(stored)} of its {count} chunks.")
+        elif vectors and len(vectors) != count:
+            problems.append(f"Document {name!r} has {len(vectors)} vectors for its {count} chunks.")
+        elif digest(stored, list(vectors.values())) != sealed:
+            problems.append(f"Document {name!r} does not match its hash.")
+        else:
+            documents, chunks = documents + 1, chunks + count
+    low, high = span(tx)
+    for table, column in (("chunks", "id"), ("vectors", "chunk")):
+        (stray,) = tx.one(
+            f"SELECT count(*) FROM agentic_bank_{table} t WHERE {column} > ? AND {column} < ? AND NOT EXISTS"  # noqa: S608
+            f" (SELECT 1 FROM agentic_bank_documents d WHERE t.{column} BETWEEN d.id AND d.id + d.chunks - 1"
+            f" AND d.id = (SELECT max(id) FROM agentic_bank_documents WHERE id <= t.{column}))",
+            (low, high),
+        ) or (0,)
+        if stray:
+            problems.append(f"{stray} {table} belong to no document.")
+    held = index.numbers(tx)
+    if held is not None and not np.array_equal(held, np.array(numbers, dtype=np.int64)):
+        problems.append("The index does not hold what the rows hold.")
+    if tx.sqlite and not _words_match(tx):
+        problems.append("The index of words does not match the rows.")
+    return Verification(documents=documents, chunks=chunks, problems=tuple(problems))
+
+
+def _words_match(tx: Tx) -> bool:
+    import sqlite3
+
+    words = words_table(tx.bank.id)
+    try:
+        tx.run(f"INSERT INTO {words} ({words}, rank) VALUES ('integrity-check', 1)")  # noqa: S608 - a number
+    except sqlite3.DatabaseError:
+        return False
+    return True
+
+
+def _stored(tx: Tx) -> Iterator[tuple[str, bytes, int, list[tuple[str, str]], dict[int, bytes]]]:
+    """Each document's name, hash, number of chunks, chunks and vectors."""
+    query = "SELECT id, name, digest, chunks FROM agentic_bank_documents WHERE bank = ? ORDER BY id"
+    for number, name, sealed, count in tx.all(query, (tx.bank.id,)):
+        last = number + max(1, count) - 1
+        chunks = tx.all(
+            "SELECT text, position FROM agentic_bank_chunks WHERE id BETWEEN ? AND ? ORDER BY id", (number, last)
+        )
+        yield name, bytes(sealed), count, [(row[0], row[1]) for row in chunks], blobs_between(tx, number, last)
+
+
+async def export(rows: Rows, file: Path) -> int:
+    """Writes a bank as JSON lines, whole or not at all; returns how many documents."""
+
+    def work(tx: Tx) -> int:
+        part = file.with_name(f"{file.name}.part")
+        count = 0
+        try:
+            with part.open("w", encoding="utf-8") as out:
+                head = {
+                    "agentic_bank": _FORMAT,
+                    "name": tx.bank.name,
+                    "fingerprint": tx.bank.settings.get("fingerprint"),
+                }
+                out.write(json.dumps(head) + "\n")
+                infos = {info.id: info for info in listed(tx, None, None, 0)}
+                for name, _, _, chunks, vectors in _stored(tx):
+                    out.write(json.dumps(_line(infos[name], chunks, list(vectors.values())), ensure_ascii=False) + "\n")
+                    count += 1
+            part.replace(file)
+        finally:
+            part.unlink(missing_ok=True)
+        return count
+
+    return await rows.read(work)
+
+
+def _line(info: DocumentInfo, chunks: list[tuple[str, str]], vectors: list[bytes]) -> dict[str, Any]:
+    told = asdict(info)
+    told["chunks"] = [
+        {
+            "text": text,
+            "position": json.loads(position),
+            **({"vector": base64.b64encode(vectors[number]).decode()} if vectors else {}),
+        }
+        for number, (text, position) in enumerate(chunks)
+    ]
+    return told
+
+
+async def restore(rows: Rows, file: Path) -> Report:
+    """Adds the documents of an exported bank, with their vectors.
+
+    Raises:
+        InvalidInput: The file is no exported bank.
+        ConfigError: Its vectors are of another embedding than the bank's.
+    """
+    adder = Adder(rows, None)
+    with file.open(encoding="utf-8") as lines:
+        head = _parsed(next(lines, ""), file)
+        if head.get("agentic_bank") != _FORMAT:
+            raise InvalidInput(f"{file} is no exported memory bank.")
+        fingerprint = Fingerprint(**head["fingerprint"]) if head.get("fingerprint") else None
+        group: list[Entry] = []
+        for line in lines:
+            group.append(_entry(_parsed(line, file), file))
+            if len(group) >= _LINES:
+                await adder.store(group, None, fingerprint)
+                group = []
+        if group:
+            await adder.store(group, None, fingerprint)
+    return adder.tally.report()
+
+
+def _parsed(line: str, file: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(line)
+    except ValueError as error:
+        raise InvalidInput(f"{file} is no exported memory bank: {error}.") from error
+    if not isinstance(found, dict):
+        raise InvalidInput(f"{file} is no exported memory bank.")
+    return found
+
+
+def _entry(told: dict[str, Any], file: Path) -> Entry:
+    import numpy as np
+
+    try:
+        chunks = [Chunk(text=each["text"], position=each["position"]) for each in told["chunks"]]
+        blobs = [base64.b64decode(each["vector"]) for each in told["chunks"] if "vector" in each]
+        vectors = np.frombuffer(b"".join(blobs), dtype=np.float32).reshape(len(blobs), -1) if blobs else None
+        said = as_json(told["metadata"])
+        stored = [(chunk.text, as_json(chunk.position)) for chunk in chunks]
+        return Entry(
+            name=told["id"],
+            hash=hash_of_update(digest(stored, blobs), said, told["title"]),
+            chunks=chunks,
+            vectors=None if vectors is None else normalised(vectors, len(chunks)),
+            title=told["title"],
+            source=told["source"],
+            mime_type=told["mime_type"],
+            metadata=told["metadata"],
+        )
+    except (KeyError, TypeError, ValueError, binascii.Error) as error:
+        raise InvalidInput(f"{file} is damaged: {error!r}.") from error
+
+
+async def reembed(rows: Rows, embedding: Embedding) -> int:
+    """Computes every vector anew with another embedding, then puts all of them in place at once.
+
+    It can be interrupted and called again: what was computed is put aside.
+    """
+    embedder = Embedder(rows, embedding)
+    fingerprint = await embedding.fingerprint()
+    chunks = await rows.read(_texts)
+    vectors = await embedder.vectors([text for _, text in chunks], {})
+
+    def work(tx: Tx) -> int:
+        if [number for number, _ in _texts(tx)] != [number for number, _ in chunks]:
+            raise StoreCorrupt("The bank changed while its vectors were computed.", hint="Call reembed again.")
+        low, high = span(tx)
+        tx.run("DELETE FROM agentic_bank_vectors WHERE chunk > ? AND chunk < ?", (low, high))
+        insert_vectors(tx, [(number, vector.tobytes()) for (number, _), vector in zip(chunks, vectors, strict=True)])
+        tx.bank.settings["fingerprint"] = asdict(fingerprint)
+        tx.bank.floor = tx.take(1)  # every reader reads all vectors anew
+        forget_aside(tx, (text for _, text in chunks), fingerprint)
+        sealed = [(digest(stored, list(found.values())), tx.bank.id, name) for name, _, _, stored, found in _stored(tx)]
+        tx.many("UPDATE agentic_bank_documents SET digest = ? WHERE bank = ? AND name = ?", sealed)
+        return len(chunks)
+
+    return await rows.write(work)
+
+
+def _texts(tx: Tx) -> list[tuple[int, str]]:
+    low, high = span(tx)
+    rows = tx.all("SELECT id, text FROM agentic_bank_chunks WHERE id > ? AND id < ? ORDER BY id", (low, high))
+    return [(number, text) for number, text in rows]
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    found: dict[str, Any] = value if isinstance(value, dict) else json.loads(value)
+    return found
