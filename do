@@ -4,6 +4,8 @@
 set -eu
 cd "$(dirname "$0")"
 
+demo_extras='code documents images local mcp server tokenizer web'
+
 usage() {
     cat <<'END'
 ./do demo           install what it takes to run, and see a small model call tools
@@ -132,8 +134,10 @@ types) with_tools mypy ;;
 bench) bench "$@" ;;
 requirements)
     has_uv || fail "To pin for all systems at once takes uv: pip install uv."
-    compile run.txt pyproject.toml --all-extras --group build "$@"
-    compile dev.txt --group dev --constraint requirements/run.txt "$@"
+    # What is large and not needed by the demo (a database's driver, models for OCR and for names) is for the tests only.
+    # shellcheck disable=SC2086
+    compile run.txt pyproject.toml $(printf -- '--extra %s ' $demo_extras) --group build "$@"
+    compile dev.txt pyproject.toml --all-extras --group dev --constraint requirements/run.txt "$@"
     ;;
 help | -h | --help) usage ;;
 *)

@@ -22,6 +22,7 @@ PARTS = {
 # A new module of the core must be given its floor here. `agentic` is the package's own `__init__`: the face.
 FLOORS = {
     "types": 1,
+    "collector": 1,
     "paths": 1,
     "threads": 1,
     "protocols": 2,
@@ -41,8 +42,16 @@ FLOORS = {
     "store": 3,
     "inference": 3,
     "execution": 4,
+    "prompts": 4,
     "history": 4,
+    "outlet": 2,
+    "shield": 3,
+    "judging": 3,
+    "safeguard": 4,
     "journal": 4,
+    "context": 4,
+    "recall": 4,
+    "learning": 4,
     "setup": 4,
     "orchestrator": 4,
     "toolbox": 5,
@@ -62,17 +71,24 @@ NEIGHBOURS = {
     "inference": {"models"},
     "protocols": {"keys"},
     "execution": {"tool"},
+    "context": {"recall"},
+    "history": {"context", "recall"},
     "journal": {"history"},
-    "orchestrator": {"execution", "journal", "setup"},
+    "safeguard": {"journal", "setup"},
+    "learning": {"history"},
+    "setup": {"context", "recall"},
+    "orchestrator": {"context", "execution", "journal", "recall", "safeguard", "setup"},
     "session": {"answers"},
     "agent": {"answers", "session", "toolbox"},
     "stack": {"agent", "config"},
+    "cli": {"server"},
     "agentic": {"agent", "answers", "session", "stack", "config", "testing"},
 }
 
 HEAVY = {
     *(
         "PIL",
+        "bandit",
         "click",
         "faiss",
         "fastapi",
@@ -83,7 +99,18 @@ HEAVY = {
         "onnxruntime",
         "pandas",
     ),
-    *("rich", "sqlalchemy", "starlette", "tavily", "tiktoken", "tokenizers", "wolframalpha", "xllamacpp"),
+    *(
+        "presidio_analyzer",
+        "rich",
+        "spacy",
+        "sqlalchemy",
+        "starlette",
+        "tavily",
+        "tiktoken",
+        "tokenizers",
+        "wolframalpha",
+        "xllamacpp",
+    ),
 }
 
 

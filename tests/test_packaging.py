@@ -123,15 +123,15 @@ def pins(name: str) -> dict[str, list[Requirement]]:
 @pytest.mark.parametrize(
     ("name", "wanted"),
     [
+        ("run.txt", [*PROJECT["project"]["dependencies"], *PROJECT["dependency-groups"]["build"]]),
         (
-            "run.txt",
+            "dev.txt",
             [
                 *PROJECT["project"]["dependencies"],
                 *(one for extra in PROJECT["project"]["optional-dependencies"].values() for one in extra),
-                *PROJECT["dependency-groups"]["build"],
+                *PROJECT["dependency-groups"]["dev"],
             ],
         ),
-        ("dev.txt", PROJECT["dependency-groups"]["dev"]),
     ],
 )
 def test_the_pins_agree_with_the_project(name: str, wanted: list[str]) -> None:

@@ -235,9 +235,7 @@ def reopened(log: list[Record]) -> History:
 def test_no_course_of_events_reaches_an_illegal_step_or_leaves_a_call_without_a_result(data: st.DataObject) -> None:
     booleans = st.booleans()
     plan = Plan(
-        input_shields=data.draw(booleans),
-        output_shields=data.draw(booleans),
-        tool_shields=data.draw(booleans),
+        shields=data.draw(st.frozensets(st.sampled_from(Touchpoint))),
         memory=data.draw(booleans),
         route=route,
     )
@@ -270,7 +268,7 @@ def test_no_course_of_events_reaches_an_illegal_step_or_leaves_a_call_without_a_
             for call in step.message.tool_calls
         ]
         assert generated == [response.call_id for response in turn.tool_responses]
-        if plan.output_shields:
+        if Touchpoint.OUTPUT in plan.shields:
             assert not unjudged_answers(turn), "text that no shield had cleared is in the turn"
     assert len(driver.ran) == len(set(driver.ran)), "a call ran twice"
     again = reopened(driver.log)
@@ -329,7 +327,7 @@ def test_calls_of_the_last_allowed_inference_are_answered_and_not_run() -> None:
 
 def test_an_answer_passes_its_shields_before_it_ends_the_turn() -> None:
     state = inferred(opened(), AssistantMessage("text"))
-    assert next_action(state, Plan(output_shields=True)) == machine.Check(Touchpoint.OUTPUT)
+    assert next_action(state, Plan(shields=frozenset({Touchpoint.OUTPUT}))) == machine.Check(Touchpoint.OUTPUT)
     assert next_action(state, Plan()) == machine.Close(EndReason.END_OF_TURN)
 
 

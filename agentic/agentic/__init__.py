@@ -5,16 +5,18 @@ from agentic import Agent, tool
 ```
 """
 
+from typing import TYPE_CHECKING
+
 from .agent import Agent
 from .answers import Approve, Deny
 from .protocols import ToolContext, ToolOutput
 from .session import Session
-from .stack import Stack
 from .tool import Tool, tool
 from .types import (
     AgenticError,
     AssistantMessage,
     EndReason,
+    File,
     Image,
     Limits,
     SamplingParams,
@@ -39,6 +41,9 @@ from .types import (
     UserMessage,
 )
 
+if TYPE_CHECKING:
+    from .stack import Stack
+
 __all__ = [
     "Agent",
     "AgenticError",
@@ -46,6 +51,7 @@ __all__ = [
     "AssistantMessage",
     "Deny",
     "EndReason",
+    "File",
     "Image",
     "Limits",
     "SamplingParams",
@@ -75,3 +81,12 @@ __all__ = [
     "UserMessage",
     "tool",
 ]
+
+
+def __getattr__(name: str) -> object:
+    # The configuration's models are built when they are asked for: they need all of pydantic.
+    if name == "Stack":
+        from .stack import Stack
+
+        return Stack
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

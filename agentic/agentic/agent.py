@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, get_args
 
 from . import plugins
 from .answers import ImageLike, Input
+from .context import ContextPolicy, Overflow
 from .inference import connect
+from .outlet import OutputShieldMode
 from .portal import iterate_sync, run_sync
-from .protocols import Inference, MemoryBank, Shield, Toolgroup
+from .prompts import Prompt, PromptStore
+from .protocols import Inference, MemoryBank, Toolgroup
 from .protocols import Tool as ToolProtocol
+from .recall import QueryGenerator, Recall
 from .session import Session
 from .setup import Setup
+from .shield import ShieldLike, placed
 from .store import Store, open_store
 from .toolbox import Toolbox
+from .types.content import FileLike
 from .types.errors import ConfigError
 from .types.events import Event
 from .types.sampling import SamplingParams
@@ -37,17 +43,31 @@ class Agent:
         model: A model string `provider/model` (`ollama/llama3.2:3b`, `openai/gpt-4o-mini`, `raw/…`, `llama-stack/…`,
             `local/…`), or any `Inference`. Default: `AGENTIC_MODEL`, or the embedded model.
         instructions: The system message.
+        prompt: A template of the store's prompts instead: `"name@3"`, `"name"` for its default version, or a `Prompt`.
+            Every inference step records the version.
+        variables: Values for the prompt's variables; each is put in as text.
         tools: Functions, `Tool`s, toolgroups or their ids (`"builtin::websearch"`), or a `ToolDef` for a tool that
             runs on the caller's side. A group's tool whose name is taken is called `group__tool`.
         tool_choice: `auto`, `required`, `none`, or a tool's name. A forced call is forced once a turn.
         tool_strategy: How the model is led to call tools: `native`, `constrained` or `routed`; default: what suits it.
-        memory: Banks that are searched before the first inference of each turn.
-        shields: They look at input and output.
-        input_shields: They look at input only.
-        output_shields: They look at output only; text is held back until they have passed it.
+        memory: Banks that are searched before the first inference of each turn, or their ids (`"bank::docs"`).
+        query_generator: What they are searched for: `message`, the user's message as it is, or `model`, what the model
+            makes of it in the light of the conversation.
+        max_chunks: How many hits enter the prompt, of all banks together.
+        max_tokens_in_context: About how many tokens they may take there.
+        shields: Shields, their ids (`"llama_guard"`), or functions. They look where they say (`touchpoints`), otherwise
+            at input and output.
+        input_shields: They look at input only; those that say so, at what memory finds, too.
+        output_shields: They look at output only.
         tool_shields: They look at calls before they run and at results before the model sees them.
+        output_shield_mode: How an answer's text is streamed where shields look at it: in `segments` that they have
+            cleared, as a `whole`, or as it comes (`stream`: then a caller may see what is withdrawn afterwards).
         sampling: How tokens are drawn; greedy by default.
         limits: What one turn may use; 10 inferences by default.
+        context_tokens: How many tokens the model's context holds, prompt and answer together. Default: what the
+            provider knows; where it knows nothing, a prompt is shortened when the model refuses it as too long.
+        overflow: What is done about a session that no longer fits: `drop` leaves its oldest turns out of the prompt,
+            `summarise` puts the model's summary in their place, `error` fails with `ContextOverflow`.
         store: Where sessions are kept: a path, an SQLAlchemy URL, a `Store`, or None for memory only. Default: a
             SQLite file in the user's data folder (`AGENTIC_DATA_DIR`).
         endpoint: The model server's base URL, instead of the provider's environment variable.
@@ -57,6 +77,8 @@ class Agent:
     Raises:
         ConfigError: A model, tool, bank or shield cannot be found, a key is missing, or two tools share a name.
         ToolDefinitionError: A function cannot be offered as a tool.
+        NotFound: There is no such prompt.
+        InvalidInput: A variable of the prompt has no value, or a value no variable.
     """
 
     def __init__(
@@ -64,16 +86,24 @@ class Agent:
         model: str | Inference | None = None,
         *,
         instructions: str = "",
+        prompt: str | Prompt | None = None,
+        variables: Mapping[str, str | int | float] | None = None,
         tools: Sequence[ToolLike] = (),
         tool_choice: ToolChoice = "auto",
         tool_strategy: ToolStrategy | None = None,
         memory: Sequence[MemoryBank | str] = (),
-        shields: Sequence[Shield | str] = (),
-        input_shields: Sequence[Shield | str] = (),
-        output_shields: Sequence[Shield | str] = (),
-        tool_shields: Sequence[Shield | str] = (),
+        query_generator: QueryGenerator = "message",
+        max_chunks: int = 5,
+        max_tokens_in_context: int = 4096,
+        shields: Sequence[ShieldLike] = (),
+        input_shields: Sequence[ShieldLike] = (),
+        output_shields: Sequence[ShieldLike] = (),
+        tool_shields: Sequence[ShieldLike] = (),
+        output_shield_mode: OutputShieldMode = "segments",
         sampling: SamplingParams | None = None,
         limits: Limits | None = None,
+        context_tokens: int | None = None,
+        overflow: Overflow = "drop",
         store: Store | str | Path | None = "default",
         endpoint: str | None = None,
         api_key: str | None = None,
@@ -81,9 +111,22 @@ class Agent:
     ) -> None:
         inference = _inference(model, endpoint, api_key, tool_strategy)
         banks = [_load("memory", bank) for bank in memory]
-        at_input = [_load("shields", shield) for shield in (*shields, *input_shields)]
-        at_output = [_load("shields", shield) for shield in (*shields, *output_shields)]
-        at_tools = [_load("shields", shield) for shield in tool_shields]
+        self._opened = [bank for given, bank in zip(memory, banks, strict=True) if isinstance(given, str)]
+        recall = Recall(
+            query_generator=query_generator, max_chunks=max_chunks, max_tokens_in_context=max_tokens_in_context
+        )
+        if output_shield_mode not in get_args(OutputShieldMode):
+            raise ConfigError(f"output_shield_mode is segments, whole or stream, not {output_shield_mode!r}.")
+        lists = {
+            "shields": shields,
+            "input_shields": input_shields,
+            "output_shields": output_shields,
+            "tool_shields": tool_shields,
+        }
+        looking = placed(lists)
+        context = ContextPolicy(tokens=context_tokens, overflow=overflow)
+        if prompt is not None or variables is not None:
+            instructions, prompt = _rendered(instructions, prompt, variables, store)
         self._store = open_store(store)
         # Last, because a toolgroup may start processes: nothing that fails above leaves them behind.
         self._toolbox = Toolbox.of(tools)
@@ -93,14 +136,16 @@ class Agent:
             inference=inference,
             name=name,
             instructions=instructions,
+            prompt=prompt or "",
             tools=self._toolbox.tools,
             tool_choice=tool_choice,
             sampling=sampling or SamplingParams(),
             limits=limits or Limits(),
+            context=context,
             memory=banks,
-            input_shields=at_input,
-            output_shields=at_output,
-            tool_shields=at_tools,
+            recall=recall,
+            shields=looking,
+            output_shield_mode=output_shield_mode,
         )
 
     def __repr__(self) -> str:
@@ -120,26 +165,50 @@ class Agent:
         """A session by its name, new or continued; without a name, a new one."""
         return Session(self._setup, self._store, session_id)
 
-    async def arun(self, message: Input, *, images: Sequence[ImageLike] = (), limits: Limits | None = None) -> Turn:
+    async def arun(
+        self,
+        message: Input,
+        *,
+        images: Sequence[ImageLike] = (),
+        files: Sequence[FileLike] = (),
+        limits: Limits | None = None,
+    ) -> Turn:
         """Runs one turn in a new session; `turn.session_id` names it. See `Session.arun`."""
-        return await self.session().arun(message, images=images, limits=limits)
+        return await self.session().arun(message, images=images, files=files, limits=limits)
 
     async def astream(
-        self, message: Input, *, images: Sequence[ImageLike] = (), limits: Limits | None = None
+        self,
+        message: Input,
+        *,
+        images: Sequence[ImageLike] = (),
+        files: Sequence[FileLike] = (),
+        limits: Limits | None = None,
     ) -> AsyncIterator[Event]:
         """Runs one turn in a new session and yields its events. See `Session.astream`."""
-        async for event in self.session().astream(message, images=images, limits=limits):
+        async for event in self.session().astream(message, images=images, files=files, limits=limits):
             yield event
 
-    def run(self, message: Input, *, images: Sequence[ImageLike] = (), limits: Limits | None = None) -> Turn:
+    def run(
+        self,
+        message: Input,
+        *,
+        images: Sequence[ImageLike] = (),
+        files: Sequence[FileLike] = (),
+        limits: Limits | None = None,
+    ) -> Turn:
         """Runs one turn in a new session; see `arun`."""
-        return run_sync(self.arun(message, images=images, limits=limits))
+        return run_sync(self.arun(message, images=images, files=files, limits=limits))
 
     def stream(
-        self, message: Input, *, images: Sequence[ImageLike] = (), limits: Limits | None = None
+        self,
+        message: Input,
+        *,
+        images: Sequence[ImageLike] = (),
+        files: Sequence[FileLike] = (),
+        limits: Limits | None = None,
     ) -> Iterator[Event]:
         """Runs one turn in a new session and yields its events; see `astream`."""
-        return iterate_sync(lambda: self.astream(message, images=images, limits=limits))
+        return iterate_sync(lambda: self.astream(message, images=images, files=files, limits=limits))
 
     def describe(self) -> dict[str, Any]:
         """What the agent is made of, as plain data without secrets."""
@@ -148,6 +217,7 @@ class Agent:
             "name": self.name,
             "model": self.model,
             "instructions": setup.instructions,
+            "prompt": setup.prompt,
             "tool_choice": setup.tool_choice,
             "tools": [
                 {
@@ -163,9 +233,8 @@ class Agent:
                 for tool in setup.tools.values()
             ],
             "memory": [bank.name for bank in setup.memory],
-            "input_shields": [shield.shield_id for shield in setup.input_shields],
-            "output_shields": [shield.shield_id for shield in setup.output_shields],
-            "tool_shields": [shield.shield_id for shield in setup.tool_shields],
+            "shields": {str(place): [shield.shield_id for shield in there] for place, there in setup.shields.items()},
+            "output_shield_mode": setup.output_shield_mode,
             "limits": {
                 "max_infer_iters": setup.limits.max_infer_iters,
                 "seconds": setup.limits.seconds,
@@ -174,13 +243,17 @@ class Agent:
         }
 
     async def aclose(self) -> None:
-        """Closes the model's connections, the toolgroups and the store."""
+        """Closes the model, the toolgroups, the store, the shields, and the banks that were given by their ids."""
         await self._setup.inference.aclose()
         await self._toolbox.aclose()
+        shields = {shield.shield_id: shield for there in self._setup.shields.values() for shield in there}
+        for opened in (*self._opened, *shields.values()):
+            if (close := getattr(opened, "aclose", None)) is not None:
+                await close()
         await self._store.aclose()
 
     def close(self) -> None:
-        """Closes the model's connections, the toolgroups and the store."""
+        """Closes what `aclose` closes."""
         run_sync(self.aclose())
 
     async def __aenter__(self) -> Agent:
@@ -215,6 +288,27 @@ def _inference(
     from .inference.strategies import with_strategy
 
     return with_strategy(inference, strategy)
+
+
+def _rendered(
+    instructions: str,
+    prompt: str | Prompt | None,
+    variables: Mapping[str, str | int | float] | None,
+    store: Store | str | Path | None,
+) -> tuple[str, str]:
+    """A prompt's text, and which version it is."""
+    if prompt is None:
+        raise ConfigError("variables belong to a prompt, and none is given.")
+    if instructions:
+        raise ConfigError("An agent has instructions or a prompt, not both.")
+    if isinstance(prompt, str):
+        prompts = PromptStore(store)
+        try:
+            prompt = prompts.get(prompt)
+        finally:
+            if not isinstance(store, Store):  # otherwise it is the caller's own
+                prompts.close()
+    return prompt.render(variables), prompt.ref
 
 
 def _load(group: plugins.Group, given: Any) -> Any:

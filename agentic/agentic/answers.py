@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias, get_args
 
 from .execution import response_of
 from .protocols import ToolOutput
-from .types.content import ContentLike, Image, content_of, storable, text_of
+from .types.content import ContentLike, FileLike, Image, content_of, storable, text_of
 from .types.errors import InvalidInput, ToolError, TurnPending
 from .types.messages import AssistantMessage, Message, SystemMessage, UserMessage
 from .types.records import Decision
@@ -46,7 +46,7 @@ class Deny:
     reason: str = ""
 
 
-def messages_of(message: Input, images: Sequence[ImageLike]) -> tuple[Message, ...]:
+def messages_of(message: Input, images: Sequence[ImageLike], files: Sequence[FileLike] = ()) -> tuple[Message, ...]:
     """The messages that open a turn.
 
     Raises:
@@ -58,11 +58,11 @@ def messages_of(message: Input, images: Sequence[ImageLike]) -> tuple[Message, .
     if isinstance(message, Sequence) and not isinstance(message, str):
         given = tuple(item for item in message if isinstance(item, kinds))
         if given and len(given) == len(message):
-            if images:
-                raise InvalidInput("Put the images into the messages when messages are given.")
+            if images or files:
+                raise InvalidInput("Put images and files into the messages when messages are given.")
             _check_results(given)
             return given
-    content = content_of(message, images)  # type: ignore[arg-type] # it checks each part
+    content = content_of(message, images, files)  # type: ignore[arg-type] # it checks each part
     if not content or (isinstance(content, str) and not content.strip()):
         raise InvalidInput("The message is empty.")
     if storable(text_of(content)) != text_of(content):

@@ -15,6 +15,15 @@ mcp:                                        # servers: the toolgroups mcp::files
     url: https://mcp.example.org/mcp
     headers: {Authorization: "Bearer ${env.ISSUES_TOKEN}"}
     deny: ["delete_*"]
+banks:                                      # memory: bank::docs for an agent's memory=[…], rag::docs for its tools=[…];
+  docs:                                     # the toolgroup builtin::rag searches all of them
+    store: memory.db
+    embedding: wordllama
+  glossary: {kind: keyword}
+shields:                                    # for a server's clients: their name, and what is behind it
+  meta-llama/Llama-Guard-3-8B: llama_guard::ollama/llama-guard3:8b
+toolgroups: [builtin::websearch, mcp::files]  # what a server offers; left out: everything
+server: {port: 8321}                        # agentic serve
 ```
 
 `${env.NAME}` is replaced by an environment variable, `${env.NAME:=text}` falls back to a text. Keys belong into the
@@ -30,7 +39,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -53,6 +62,8 @@ class ModelConfig(_Strict):
         api_key: Its key, likewise.
         tool_strategy: `native`, `constrained` or `routed`; default: what suits the model.
         options: What else the provider takes.
+        type: `llm`, or `embedding` for a model that makes vectors.
+        metadata: What a server tells its clients of it; `embedding_dimension` for an embedding model.
     """
 
     model: str = Field(min_length=1)
@@ -60,6 +71,8 @@ class ModelConfig(_Strict):
     api_key: str | None = Field(default=None, repr=False)
     tool_strategy: ToolStrategy | None = None
     options: dict[str, Any] = {}
+    type: Literal["llm", "embedding"] = "llm"
+    metadata: dict[str, Any] = {}
 
 
 class MCPConfig(_Strict):
@@ -90,6 +103,46 @@ class MCPConfig(_Strict):
     parallel: bool = True
 
 
+class BankConfig(_Strict):
+    """One memory bank.
+
+    Attributes:
+        kind: `vector`, `keyword`, `keyvalue` or `graph`.
+        store: Where it is kept: a path or a URL; default: the file that sessions are in.
+        embedding: What makes the vectors of a vector bank; default: the embedded model.
+        model: What reads texts for a graph bank, `provider/model`.
+    """
+
+    kind: str = "vector"
+    store: str | None = None
+    embedding: str | None = None
+    model: str | None = None
+
+
+class ServerConfig(_Strict):
+    """What `agentic serve` does.
+
+    Attributes:
+        host: The address it binds; any but this machine's own demands a token.
+        port: Its port; 0 takes a free one.
+        token: What clients send as `Authorization: Bearer …`; default: `AGENTIC_SERVER_TOKEN`, or none.
+        hosts: More names under which clients reach it, such as `agents.example.org`.
+        origins: Web pages that may use it from a browser, such as `https://app.example.org`; default: its own only.
+        max_body: The largest request body in bytes.
+        body_seconds: How long a request's body may take to arrive.
+        drain_seconds: How long running turns may go on when the server is told to end.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8321, ge=0, le=65535)
+    token: str | None = Field(default=None, repr=False, min_length=8)
+    hosts: list[str] = []
+    origins: list[str] = []
+    max_body: int = Field(default=64 * 1024 * 1024, ge=1024)
+    body_seconds: float = Field(default=60.0, gt=0)
+    drain_seconds: float = Field(default=30.0, ge=0)
+
+
 class Config(_Strict):
     """A whole file.
 
@@ -97,11 +150,19 @@ class Config(_Strict):
         models: By the names that the program uses for them; `default` is used when none is named.
         store: Where sessions are kept, as for `Agent(store=…)`.
         mcp: MCP servers by their names; each is the toolgroup `mcp::name`.
+        banks: Memory banks by their names; each is the bank `bank::name` and the toolgroup `rag::name`.
+        shields: Shields by the ids that a server's clients use, each with its id here, such as `llama_guard`.
+        toolgroups: The toolgroups that a server offers; default: all that are installed.
+        server: What `agentic serve` does.
     """
 
     models: dict[str, ModelConfig] = {}
     store: str | None = "default"
     mcp: dict[str, MCPConfig] = {}
+    banks: dict[str, BankConfig] = {}
+    shields: dict[str, str] = {}
+    toolgroups: list[str] | None = None
+    server: ServerConfig = ServerConfig()
 
     @field_validator("models", mode="before")
     @classmethod
@@ -215,7 +276,12 @@ def _problem(item: Any, lines: dict[tuple[Any, ...], int], path: Path) -> str:
     dotted = ".".join(map(str, item["loc"]))
     if item["type"] != "extra_forbidden":
         return f"{where}: {dotted}: {item['msg'].lower()}."
-    sections: dict[str, type[BaseModel]] = {"models": ModelConfig, "mcp": MCPConfig}
+    sections: dict[str, type[BaseModel]] = {
+        "models": ModelConfig,
+        "mcp": MCPConfig,
+        "banks": BankConfig,
+        "server": ServerConfig,
+    }
     section = sections.get(item["loc"][0], Config) if len(item["loc"]) > 1 else Config
     known = list(section.model_fields)
     near = difflib.get_close_matches(str(item["loc"][-1]), known, n=1)

@@ -7,15 +7,30 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from typing import Any, TypeVar
 
-from .turn import TurnState, advance
-from .types.content import Text
-from .types.errors import NotFound
+from .context import Window
+from .recall import as_context
+from .turn import TRIMMED, TurnState, advance
+from .types.content import Content, File, Text, files_of, text_of
+from .types.errors import ContextOverflow, NotFound
 from .types.messages import AssistantMessage, Message, UserMessage
 from .types.records import PromptDelta, Record, StepClosed, StepOpened, TurnClosed, TurnContinued, TurnOpened
-from .types.steps import Generation, Retrieval, ShieldCallStep, ToolExecutionStep, Touchpoint
+from .types.steps import (
+    Failure,
+    Generation,
+    InferenceStep,
+    Judgement,
+    MemoryRetrievalStep,
+    Retrieval,
+    ShieldCallStep,
+    ToolExecutionStep,
+    Touchpoint,
+)
 from .types.tools import ToolResponse
 from .types.turns import Turn
+
+MessageT = TypeVar("MessageT", bound=Message)
 
 MAX_RESULT_CHARS = 40_000
 """What the model sees of one tool result at the most, in characters (about 10,000 tokens); the log has all of it."""
@@ -28,9 +43,11 @@ class History:
         session_id: The session.
         closed: The turns that have ended, in order.
         state: The turn that has not, or None.
-        messages: The conversation as the model sees it, without the system message.
+        messages: The conversation, without the system message.
+        window: What of it the model is shown.
         records: How many records were taken in.
         allowed: The tools that the caller allowed for the whole session.
+        masked: What each shield has masked, by its id: real values by their placeholders.
     """
 
     def __init__(self, session_id: str, records: Iterable[Record] = ()) -> None:
@@ -38,8 +55,11 @@ class History:
         self.closed: list[Turn] = []
         self.state: TurnState | None = None
         self.messages: list[Message] = []
+        self.window = Window(self.messages)
         self.records = 0
         self.allowed: set[str] = set()
+        self.masked: dict[str, dict[str, str]] = {}
+        self._asked: list[Message] = []
         self._turn_begins = 0
         self._deltas: dict[str, PromptDelta] = {}
         self._last_prompt: tuple[str, str] | None = None
@@ -50,6 +70,12 @@ class History:
     def turns(self) -> tuple[Turn, ...]:
         """All turns, an open one last."""
         return (*self.closed, self.state.turn) if self.state else tuple(self.closed)
+
+    @property
+    def attachments(self) -> tuple[File, ...]:
+        """The files that the user attached, in order; not those of turns that a shield ended."""
+        messages = (message for turn in self.turns if turn.violation is None for message in turn.input_messages)
+        return tuple(file for one in messages if isinstance(one, UserMessage) for file in files_of(one.content))
 
     def apply(self, record: Record) -> TurnState:
         """Takes in one record and returns the state of its turn.
@@ -62,9 +88,12 @@ class History:
         match record:
             case TurnOpened():
                 self._turn_begins = len(self.messages)
-                self.messages.extend(record.input_messages)
-            case StepOpened(prompt=PromptDelta() as delta):
-                self._deltas[record.step.step_id] = delta
+                self.window.turn_opened()
+                self._asked = [shown(message) for message in record.input_messages]
+                self.messages.extend(self._asked)
+            case StepOpened(step=InferenceStep() as step, prompt=PromptDelta() as delta):
+                self._deltas[step.step_id] = delta
+                self.window.asked(step)
             case StepClosed():
                 self._remember(state, record)
             case TurnContinued(decisions=decisions):
@@ -77,26 +106,67 @@ class History:
 
     def _remember(self, state: TurnState, record: StepClosed) -> None:
         match record.outcome:
-            case Generation(message=message):
+            case Generation(message=message, usage=usage):
+                self.window.answered(usage)
                 self.messages.append(message)
+            case Failure(error=error) if error == TRIMMED:
+                self.window.refused()
             case Retrieval(inserted=inserted) if inserted:
                 last = self.messages[-1]
                 if isinstance(last, UserMessage):
-                    self.messages[-1] = replace(last, context=inserted)
+                    context = f"{last.context}\n\n{inserted}" if last.context else inserted
+                    self.messages[-1] = replace(last, context=context)
+            case Judgement() as judgement:
+                for verdict in judgement.verdicts:
+                    if verdict.masked:
+                        self.masked.setdefault(verdict.shield_id, {}).update(verdict.masked)
+                step = state.turn.steps[-1]
+                if isinstance(step, ShieldCallStep) and judgement.replacements:
+                    self._repair(state, step.touchpoint, judgement.replacements)
             case None:
                 step = state.turn.steps[-1]
                 if isinstance(step, ToolExecutionStep):
                     self.messages.extend(map(bounded, step.tool_responses))
 
+    def _repair(self, state: TurnState, touchpoint: Touchpoint, repaired: Mapping[str, Content]) -> None:
+        """Shows the model what shields made of content, in place of what came."""
+        match touchpoint:
+            case Touchpoint.INPUT:
+                self._asked = [_repaired(message, repaired, str(i)) for i, message in enumerate(self._asked)]
+                self.messages[self._turn_begins :] = self._asked
+            case Touchpoint.OUTPUT if state.message is not None:
+                self.messages[-1] = state.message
+            case Touchpoint.TOOL_RESULT:
+                for place in range(len(self.messages) - len(state.calls), len(self.messages)):
+                    message = self.messages[place]
+                    if isinstance(message, ToolResponse) and message.call_id in repaired:
+                        self.messages[place] = replace(message, content=repaired[message.call_id])
+            case Touchpoint.RETRIEVAL:
+                self._repair_context(state, repaired)
+
+    def _repair_context(self, state: TurnState, repaired: Mapping[str, Content]) -> None:
+        found = next(step.retrieval for step in reversed(state.turn.steps) if isinstance(step, MemoryRetrievalStep))
+        last = self.messages[-1]
+        if found is None or not isinstance(last, UserMessage) or not last.context:
+            return
+        hits = [
+            replace(hit, title="", text=text_of(repaired[str(i)])) if str(i) in repaired else hit
+            for i, hit in enumerate(found.hits[: found.shown])
+        ]
+        inserted, _ = as_context(hits, tokens=len(found.inserted))
+        self.messages[-1] = replace(last, context=last.context.removesuffix(found.inserted) + inserted)
+
     def _finish(self, turn: Turn) -> None:
         self.closed.append(turn)
+        if turn.failure and turn.failure.error == ContextOverflow.__name__ and not turn.tool_calls:
+            del self.messages[self._turn_begins :]  # it would not fit the next time either
         if turn.violation is not None:
             # The model must not meet blocked content again: of this turn it keeps at most a clean question and the
             # refusal (DESIGN, promise 6).
             del self.messages[self._turn_begins :]
             last = turn.steps[-1] if turn.steps else None
             if not (isinstance(last, ShieldCallStep) and last.touchpoint is Touchpoint.INPUT):
-                self.messages.extend(turn.input_messages)
+                self.messages.extend(self._asked)
                 self.messages.append(AssistantMessage(turn.violation.user_message))
 
     # -- exact prompts ------------------------------------------------------------------------------------------------
@@ -124,8 +194,37 @@ class History:
         return _resolve(self._deltas, step_id)
 
 
+def shown(message: MessageT) -> MessageT:
+    """A message as the model sees it: a file is a line that names it."""
+    parts = () if isinstance(message, AssistantMessage) or isinstance(message.content, str) else message.content
+    if not any(isinstance(part, File) for part in parts):
+        return message
+    content: Any = tuple(Text(part.text) if isinstance(part, File) else part for part in parts)
+    return replace(message, content=content)
+
+
+def _repaired(message: Message, repaired: Mapping[str, Content], subject: str) -> Message:
+    context = repaired.get(f"{subject}.context")
+    if isinstance(message, UserMessage) and context is not None:
+        message = replace(message, context=text_of(context))
+    if isinstance(message, UserMessage | ToolResponse) and subject in repaired:
+        message = replace(message, content=repaired[subject])
+    return message
+
+
+def as_judged(turn: Turn) -> Turn:
+    """The turn with its input as shields left it: as a model may meet it."""
+    messages: Iterable[Message] = turn.input_messages
+    for step in turn.steps:
+        if isinstance(step, ShieldCallStep) and step.touchpoint is Touchpoint.INPUT and step.judgement:
+            repaired = step.judgement.replacements
+            messages = [_repaired(message, repaired, str(i)) for i, message in enumerate(messages)]
+    return replace(turn, input_messages=tuple(messages))
+
+
 def bounded(response: ToolResponse) -> ToolResponse:
     """A result as the model sees it: without metadata, and a huge text is cut in the middle, with a note."""
+    response = shown(response)
     if response.metadata:
         response = replace(response, metadata={})
     if len(response.text) <= MAX_RESULT_CHARS:

@@ -20,6 +20,10 @@ from .types.tools import ToolCall, ToolResponse
 Emit = Callable[[Event], None]
 
 
+def silent(_event: Event) -> None:
+    """Where events go that nobody reads."""
+
+
 class Journal:
     """The one writer of one session, for as long as it holds the lease.
 
@@ -55,6 +59,11 @@ class Journal:
         if self.state.step is None:
             raise IllegalStep("No step is open.")
         return self.state.step
+
+    @property
+    def heard(self) -> bool:
+        """Whether somebody listens to the events."""
+        return self.emit is not silent
 
     def log(self, record: Record, *events: Event) -> TurnState:
         """Takes in a record; its events follow it."""

@@ -8,17 +8,19 @@ Those of `agentic.checks` are functions that tell `agentic doctor` whether somet
 from __future__ import annotations
 
 import difflib
-from importlib.metadata import EntryPoint, entry_points
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from .types.errors import ConfigError
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint, EntryPoints
 
 Group = Literal["tools", "memory", "shields", "inference", "checks"]
 
 
 def names(group: Group) -> list[str]:
     """The ids of one group, sorted."""
-    return sorted({point.name for point in entry_points(group=f"agentic.{group}")})
+    return sorted({point.name for point in _points(group)})
 
 
 def load(group: Group, name: str) -> Any:
@@ -41,6 +43,12 @@ def load(group: Group, name: str) -> Any:
 
 
 def _find(group: Group, name: str) -> EntryPoint | None:
-    points = {point.name: point for point in entry_points(group=f"agentic.{group}")}
+    points = {point.name: point for point in _points(group)}
     prefix, separator, _ = name.partition("::")
     return points.get(name) or points.get(f"{prefix}{separator}*")
+
+
+def _points(group: Group) -> EntryPoints:
+    from importlib.metadata import entry_points  # it brings the email package along
+
+    return entry_points(group=f"agentic.{group}")

@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from .keys import Secrets
-from .types.content import Content
+from .types.content import Content, File
 from .types.messages import Message
 from .types.sampling import Completion, InferenceRequest, ToolCallDelta
 from .types.steps import Hit, Verdict
-from .types.tools import ToolDef
+from .types.tools import ToolCall, ToolDef
+from .types.turns import Turn
 
 Delta: TypeAlias = str | ToolCallDelta | Completion
 """What a provider yields: text, pieces of calls, and last the whole message. A provider that yields only text may
@@ -29,11 +30,15 @@ class Prepared:
         prompt: The exact text that the model will see: the rendered prompt, or the request's JSON body.
         request: What was asked for.
         payload: Whatever the provider needs to send it.
+        context: How many tokens the model's context holds, prompt and answer together; None where that is not known.
+        count: Counts the prompt's tokens with the model's own tokenizer; None where there is none.
     """
 
     prompt: str
     request: InferenceRequest
     payload: Any = None
+    context: int | None = None
+    count: Callable[[], int] | None = None
 
 
 @runtime_checkable
@@ -91,6 +96,9 @@ class ToolContext:
         deadline: When the turn's time ends, on `time.monotonic`'s clock; None is no limit.
         report: Sends progress to whoever reads the stream.
         secrets: Keys by name: `secrets["SHOP_API_KEY"]`, from where `agentic.keys` looks.
+        attachments: The files that the user attached in this session, in order.
+        sources: How many numbered sources this turn has shown to the model; a tool that numbers its own goes on from
+            there. Calls that run beside each other get the same number.
     """
 
     session_id: str = ""
@@ -99,6 +107,8 @@ class ToolContext:
     deadline: float | None = None
     report: Callable[[Content], None] = lambda _content: None
     secrets: Secrets = field(default_factory=Secrets)
+    attachments: tuple[File, ...] = ()
+    sources: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,8 +194,29 @@ class MemoryBank(Protocol):
 
 
 @runtime_checkable
+class Learner(Protocol):
+    """A memory bank that takes in what turns teach."""
+
+    async def learn(self, turn: Turn, model: Inference) -> None:
+        """Takes in a turn that has ended. It may be called again for the same turn, which then changes nothing.
+
+        It may be cancelled when it takes long.
+
+        Args:
+            turn: The turn, with its input as shields left it.
+            model: The agent's model.
+        """
+        ...
+
+
+@runtime_checkable
 class Shield(Protocol):
-    """Something that judges content before it takes effect."""
+    """Something that judges content before it takes effect.
+
+    It may have two more attributes: `touchpoints`, a frozenset of the `Touchpoint`s at which it can look (default:
+    where the agent puts it, which is input and output under `shields=`), and `on_error`, what becomes of content when
+    `check` raises or takes too long: `"block"` (default) or `"allow"`.
+    """
 
     @property
     def shield_id(self) -> str:
@@ -194,4 +225,18 @@ class Shield(Protocol):
 
     async def check(self, messages: Sequence[Message]) -> Verdict:
         """Judges the last message, in the light of those before it."""
+        ...
+
+
+@runtime_checkable
+class Revealing(Protocol):
+    """A shield that masks values, and gives them back to the tools that may have them."""
+
+    def reveal(self, call: ToolCall, masked: Mapping[str, str]) -> Mapping[str, Any]:
+        """The arguments with which a call runs.
+
+        Args:
+            call: The call as the model wrote it.
+            masked: What this shield has masked in the session: the real values by their placeholders.
+        """
         ...

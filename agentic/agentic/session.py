@@ -10,13 +10,17 @@ from typing import Any, TypeAlias, TypeVar
 
 from .answers import ImageLike, Input, decisions_of, messages_of, waits_for
 from .approvals import allow_always
+from .collector import collector_paused
 from .history import History
-from .journal import Emit, Journal
+from .journal import Emit, Journal, silent
+from .learning import teach
 from .orchestrator import Run
 from .portal import iterate_sync, run_sync
+from .protocols import Learner
 from .setup import Setup
 from .store import Store
 from .stream import EventLog
+from .types.content import FileLike
 from .types.errors import TurnPending
 from .types.events import Event
 from .types.messages import Message
@@ -46,21 +50,31 @@ class Session:
         self._history: History | None = None
         self._events: EventLog | None = None
         self._task: asyncio.Task[Any] | None = None
+        self._learners = [bank for bank in setup.memory if isinstance(bank, Learner)]
+        self._taught = False
 
     def __repr__(self) -> str:
         return f"Session({self.session_id!r})"
 
     # -- turns --------------------------------------------------------------------------------------------------------
 
-    async def arun(self, message: Input, *, images: Sequence[ImageLike] = (), limits: Limits | None = None) -> Turn:
+    async def arun(
+        self,
+        message: Input,
+        *,
+        images: Sequence[ImageLike] = (),
+        files: Sequence[FileLike] = (),
+        limits: Limits | None = None,
+    ) -> Turn:
         """Runs one turn.
 
         A turn that an earlier process left unfinished is closed first: calls that had started are told to the model
         as *outcome unknown*. Call `resume` instead to take that turn up where it was left.
 
         Args:
-            message: Text, images, a list of both, or messages.
+            message: Text, images, files, a list of them, or messages.
             images: More images: bytes, paths, URLs or `Image`.
+            files: Files for the tools: paths, or names with bytes. The model sees their names only.
             limits: Narrower limits for this turn.
 
         Returns:
@@ -73,16 +87,21 @@ class Session:
             InferenceError: The model failed. The turn is recorded with reason `error`.
             StoreError: The log could not be written.
         """
-        return await self._supervise(self._begin(messages_of(message, images), limits, _ignore))
+        return await self._supervise(self._begin(messages_of(message, images, files), limits, silent))
 
     async def astream(
-        self, message: Input, *, images: Sequence[ImageLike] = (), limits: Limits | None = None
+        self,
+        message: Input,
+        *,
+        images: Sequence[ImageLike] = (),
+        files: Sequence[FileLike] = (),
+        limits: Limits | None = None,
     ) -> AsyncIterator[Event]:
         """Runs one turn and yields its events. Arguments and errors are those of `arun`.
 
         A reader that stops early leaves the turn running; `afollow` takes its events up again.
         """
-        messages = messages_of(message, images)
+        messages = messages_of(message, images, files)
         async for event in self._stream(lambda emit: self._begin(messages, limits, emit)):
             yield event
 
@@ -99,7 +118,7 @@ class Session:
             TurnPending: There is nothing to resume, or answers are missing.
             InvalidInput: An answer names no waiting call, or does not fit it.
         """
-        return await self._supervise(self._resume(answers or {}, _ignore))
+        return await self._supervise(self._resume(answers or {}, silent))
 
     async def aresume_stream(self, answers: Mapping[str, Any] | None = None) -> AsyncIterator[Event]:
         """As `aresume`, yielding events."""
@@ -134,7 +153,7 @@ class Session:
             return self.turns[-1]
 
         async def work(start: Start, history: History) -> Turn | None:
-            return await start(_ignore).abandon(EndReason.CANCELLED) if history.state else None
+            return await start(silent).abandon(EndReason.CANCELLED) if history.state else None
 
         return await self._hold(work)
 
@@ -196,15 +215,27 @@ class Session:
 
     # -- the sync face ------------------------------------------------------------------------------------------------
 
-    def run(self, message: Input, *, images: Sequence[ImageLike] = (), limits: Limits | None = None) -> Turn:
+    def run(
+        self,
+        message: Input,
+        *,
+        images: Sequence[ImageLike] = (),
+        files: Sequence[FileLike] = (),
+        limits: Limits | None = None,
+    ) -> Turn:
         """Runs one turn; see `arun`."""
-        return run_sync(self.arun(message, images=images, limits=limits))
+        return run_sync(self.arun(message, images=images, files=files, limits=limits))
 
     def stream(
-        self, message: Input, *, images: Sequence[ImageLike] = (), limits: Limits | None = None
+        self,
+        message: Input,
+        *,
+        images: Sequence[ImageLike] = (),
+        files: Sequence[FileLike] = (),
+        limits: Limits | None = None,
     ) -> Iterator[Event]:
         """Runs one turn and yields its events; see `astream`."""
-        return iterate_sync(lambda: self.astream(message, images=images, limits=limits))
+        return iterate_sync(lambda: self.astream(message, images=images, files=files, limits=limits))
 
     def resume(self, answers: Mapping[str, Any] | None = None) -> Turn:
         """Takes up a paused or unfinished turn; see `aresume`."""
@@ -234,10 +265,10 @@ class Session:
             if history.state is not None:
                 if history.state.turn.status is TurnStatus.AWAITING_INPUT:
                     raise waits_for(history.state.turn)
-                await start(_ignore).abandon(EndReason.INTERRUPTED)
+                await start(silent).abandon(EndReason.INTERRUPTED)
             return await start(emit).begin(messages, limits)
 
-        return await self._hold(work)
+        return await self._learn(await self._hold(work))
 
     async def _resume(self, answers: Mapping[str, Any], emit: Emit) -> Turn:
         async def work(start: Start, history: History) -> Turn:
@@ -252,7 +283,14 @@ class Session:
                     allow_always(self._setup.name, tool.definition)
             return await start(emit).resume(decisions)
 
-        return await self._hold(work)
+        return await self._learn(await self._hold(work))
+
+    async def _learn(self, turn: Turn) -> Turn:
+        """Hands a turn to the banks that learn, and the one before it where that is not known to have been learnt."""
+        if self._learners and turn.status is TurnStatus.COMPLETED:
+            closed = self._history.closed if self._history else [turn]
+            self._taught = await teach(self._learners, closed[-1 if self._taught else -2 :], self._setup.inference)
+        return turn
 
     async def _hold(self, work: Callable[[Start, History], Awaitable[T]]) -> T:
         """Holds the session's lease while something is done with its history."""
@@ -269,8 +307,10 @@ class Session:
             await self._store.release(lease)
 
     async def _catch_up(self, history: History) -> None:
-        for record in await self._store.read(self.session_id, after=history.records):
-            history.apply(record)
+        records = await self._store.read(self.session_id, after=history.records)
+        with collector_paused():
+            for record in records:
+                history.apply(record)
 
     async def _supervise(self, turn: Coroutine[Any, Any, Turn]) -> Turn:
         """Runs a turn as a task of its own, which `acancel` can end."""
@@ -315,10 +355,6 @@ class Session:
         if self._history is None:  # a turn runs right now and holds it
             raise TurnPending(f"A turn runs in session {self.session_id!r}; look at its events.")
         return self._history
-
-
-def _ignore(_event: Event) -> None:
-    """Where events go that nobody reads."""
 
 
 def _id_of(at: Turn | Step | str | None) -> str | None:

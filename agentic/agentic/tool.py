@@ -10,18 +10,28 @@ from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, cast, get_args, get_origin, get_type_hints, overload
-
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
-from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
-from pydantic_core import PydanticSerializationError, to_json
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    Literal,
+    TypeVar,
+    cast,
+    get_args,
+    get_origin,
+    get_type_hints,
+    overload,
+)
 
 from .isolation import check_importable, run_in_process
 from .protocols import ToolContext, ToolOutput, ToolPolicy
 from .threads import run_in_thread
-from .types.content import Content, Image, Text, content_of
+from .types.content import Content, File, Image, Text, content_of
 from .types.errors import InvalidInput, ToolDefinitionError, ToolError
 from .types.tools import BUILTIN_TOOLS, ToolDef
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -183,6 +193,9 @@ class _Call:
 
     @classmethod
     def of(cls, function: Callable[..., Any]) -> _Call:
+        from pydantic import ConfigDict, create_model
+        from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
+
         if not callable(function):
             raise ToolDefinitionError(f"A tool is a function, not {type(function).__name__}.")
         name = _name_of(function)
@@ -211,6 +224,8 @@ class _Call:
         return cls(function, model, context_parameter, _kind(target))
 
     def validate(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        from pydantic import ValidationError
+
         try:
             valid = self.parameters.model_validate(dict(arguments))
         except ValidationError as error:
@@ -249,6 +264,8 @@ async def _last_of(results: AsyncIterator[Any], context: ToolContext) -> ToolOut
 
 def _field(function: str, parameter: inspect.Parameter, hint: Any, doc: str | None) -> tuple[Any, Any]:
     """One parameter as a pydantic field; a description beside its type wins over the docstring's."""
+    from pydantic import Field
+
     if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
         raise ToolDefinitionError(
             f"{function} has the parameter {parameter}, which a model cannot fill in by name.",
@@ -312,7 +329,7 @@ def as_output(result: Any) -> ToolOutput:
             return ToolOutput("done")
         case str():
             return ToolOutput(result)
-        case Image() | Text():
+        case Image() | Text() | File():
             return ToolOutput((result,))
         case Path():
             return _file(result)
@@ -320,8 +337,8 @@ def as_output(result: Any) -> ToolOutput:
             return ToolOutput(_image_or_error(bytes(result)))
         case list() | tuple() if (
             result
-            and all(isinstance(item, str | Text | Image) for item in result)
-            and any(isinstance(item, Text | Image) for item in result)
+            and all(isinstance(item, str | Text | Image | File) for item in result)
+            and any(isinstance(item, Text | Image | File) for item in result)
         ):
             return ToolOutput(content_of(list(result)))
         case _:
@@ -351,6 +368,8 @@ def _image_or_error(data: bytes) -> Content:
 
 
 def _json_text(result: Any) -> str:
+    from pydantic_core import PydanticSerializationError, to_json
+
     try:
         return to_json(result, inf_nan_mode="strings").decode()
     except (PydanticSerializationError, ValueError, RecursionError):

@@ -9,7 +9,7 @@ from typing import Any
 
 from .base import Answer, Request, Server
 from .brain import Brain, Reply, weather_brain
-from .openai import error
+from .openai import embeddings, error
 from .prompts import generated, read_prompt
 
 SPECIAL = re.compile(r"<\|\w+\|>")
@@ -31,6 +31,9 @@ class VLLMServer(Server):
 
     async def answer(self, request: Request, answer: Answer) -> None:
         body = request.json
+        if request.path == "/v1/embeddings":
+            await answer.json(200, embeddings(body))
+            return
         if request.path != "/v1/completions":
             await answer.json(404, {"detail": "Not Found"})
             return
@@ -81,6 +84,8 @@ class LlamaCppServer(Server):
             await answer.json(200, {"modalities": {"vision": self.vision}, "media_marker": self.MARKER})
         elif request.path == "/completion":
             await self._complete(request.json, answer)
+        elif request.path == "/v1/embeddings":
+            await answer.json(200, embeddings(request.json))
         else:
             await answer.json(404, error("File Not Found", "not_found_error"))
 

@@ -32,7 +32,8 @@ def open_any(request: pytest.FixtureRequest, tmp_path: Path) -> OpenStore:
 
         engine = create_engine(POSTGRESQL)
         with engine.begin() as connection:
-            connection.execute(text("DROP TABLE IF EXISTS agentic_records, agentic_sessions, agentic_version"))
+            connection.execute(text("DROP SCHEMA public CASCADE"))
+            connection.execute(text("CREATE SCHEMA public"))
         engine.dispose()
     return lambda: open_store(where)
 

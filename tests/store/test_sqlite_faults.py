@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from agentic.store.base import Store
+from agentic.store.migrate import HEAD
 from agentic.store.sql import SqlStore
 from agentic.types.errors import (
     ConfigError,
@@ -251,7 +252,7 @@ async def test_a_newer_schema_is_left_alone(file: Path, turn: MakeTurn) -> None:
         with pytest.raises(StoreTooNew, match=r"0999.*Upgrade"):
             await store.read("s")
     with raw(file) as other:
-        other.execute("UPDATE agentic_version SET version_num = '0001'")
+        other.execute("UPDATE agentic_version SET version_num = ?", (HEAD,))
     async with opened(file) as store:
         assert await store.verify("s") == 4
 

@@ -11,7 +11,22 @@ import click
 
 from . import exits
 
-COMMANDS = ("run", "chat", "session", "prompt", "tools", "mcp", "models", "keys", "doctor", "demo")
+COMMANDS = (
+    "run",
+    "chat",
+    "serve",
+    "session",
+    "prompt",
+    "prompts",
+    "memory",
+    "tools",
+    "shields",
+    "mcp",
+    "models",
+    "keys",
+    "doctor",
+    "demo",
+)
 """Each is a module beside this one with an object `command`."""
 
 

@@ -127,7 +127,7 @@ class Chat:
         Transcript(file=sys.stderr).show(turns[-1:], first=len(turns))
 
     def _prompt(self) -> None:
-        from .prompts import print_prompt
+        from .prompt import print_prompt
         from .stored import last_inference
 
         session = self._talk.session

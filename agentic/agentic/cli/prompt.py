@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import re
+import sys
+
 import click
 
 from .options import store_option
 from .stored import full_id, history_of, last_inference, store_at
+from .text import cleaned
+
+_SPECIAL = re.compile(r"<\|[A-Za-z0-9_]{1,64}\|>")
 
 
 @click.group("prompt")
@@ -22,9 +28,21 @@ def show_prompt(session: str, step: str | None, store: str) -> None:
 
     The first letters of the step's id will do; `agentic session show` prints them.
     """
-    from .prompts import print_prompt
-
     with store_at(store) as opened:
         history = history_of(opened, session)
     step_id = full_id(history, step, inference=True) if step is not None else last_inference(session, history.turns)
     print_prompt(history.prompt(step_id))
+
+
+def print_prompt(prompt: str) -> None:
+    """Prints a prompt; on a terminal special tokens stand out and control characters are left out."""
+    if not sys.stdout.isatty():
+        sys.stdout.write(prompt)
+        sys.stdout.flush()
+        return
+    from rich.console import Console
+    from rich.text import Text
+
+    text = Text(cleaned(prompt))
+    text.highlight_regex(_SPECIAL, "bold magenta")
+    Console(highlight=False, soft_wrap=True).print(text)

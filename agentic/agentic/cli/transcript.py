@@ -11,7 +11,7 @@ from ..types.messages import Message
 from ..types.steps import InferenceStep, MemoryRetrievalStep, ShieldCallStep, Step, ToolExecutionStep
 from ..types.tools import ToolResponse, ToolStatus
 from ..types.turns import EndReason, Turn, TurnStatus
-from .prompts import print_prompt
+from .prompt import print_prompt
 from .text import cleaned, one_line
 from .views import ENDINGS, duration, footer, label, summary
 

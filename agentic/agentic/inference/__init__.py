@@ -7,9 +7,9 @@ from typing import Any, cast
 from .. import plugins
 from ..protocols import Inference
 from ..types.errors import ConfigError
-from .retry import Retries, generate
+from .retry import Retries, complete, generate
 
-__all__ = ["Retries", "connect", "generate"]
+__all__ = ["Retries", "complete", "connect", "generate"]
 
 
 def connect(model: str, *, endpoint: str | None = None, api_key: str | None = None, **options: Any) -> Inference:

@@ -42,6 +42,7 @@ class ChatDecoder:
         self._by_index: dict[Any, int] = {}
         self._usage = Usage()
         self._reason: str | None = None
+        self._logprobs: list[dict[str, float]] = []
 
     @property
     def shown(self) -> bool:
@@ -70,7 +71,7 @@ class ChatDecoder:
             for call in self._calls
         ]
         message = whole_message("".join(self._texts), calls, stop, *notes)
-        deltas.append(Completion(message, self._usage))
+        deltas.append(Completion(message, self._usage, logprobs=tuple(self._logprobs)))
         return deltas
 
     def _end(self, deltas: list[Delta]) -> None:
@@ -120,6 +121,9 @@ class ChatDecoder:
             elif not text:
                 deltas.append("")  # the role or some reasoning: no part of the answer, but a sign of life
             self._reason = text_or_none(choice.get("finish_reason")) or self._reason
+            for token in (choice.get("logprobs") or {}).get("content") or ():
+                likeliest = token.get("top_logprobs") or [token]
+                self._logprobs.append({one["token"]: float(one["logprob"]) for one in likeliest})
 
     def _call(self, part: Any) -> ToolCallDelta:
         function = part.get("function") or {}

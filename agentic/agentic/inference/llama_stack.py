@@ -13,7 +13,7 @@ import json
 import logging
 import os
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -22,13 +22,14 @@ import httpx
 
 from .. import keys
 from ..protocols import Delta, Prepared
-from ..types.content import Content, Image, Text
+from ..types.content import Content, Image, Part
 from ..types.errors import ConfigError, InferenceError, InvalidInput
 from ..types.messages import AssistantMessage, Message, StopReason, SystemMessage, UserMessage
 from ..types.sampling import Completion, InferenceRequest, SamplingParams, ToolCallDelta, Usage
 from ..types.tools import ToolCall, ToolDef, ToolResponse
 from .calls import read_call, text_or_none, whole_message
 from .chat_messages import without_tool_urls
+from .embeddings import LLAMA_STACK, embed
 from .events import Events
 from .failures import Server
 from .http import Http, base_url, bearer, decoded, shown_url
@@ -123,6 +124,14 @@ class LlamaStack:
                 raise self._unreachable(error.__cause__) from error
             except httpx.HTTPError as error:
                 raise self._server.unreachable(error, shown=decoder.shown) from error
+
+    async def embed(self, texts: Sequence[str]) -> list[list[float]]:
+        """One vector for each text.
+
+        Raises:
+            InferenceError: In any of its kinds.
+        """
+        return await embed(self._http, LLAMA_STACK, self._name, texts)
 
     async def aclose(self) -> None:
         """Closes the connections."""
@@ -226,8 +235,8 @@ async def _content(content: Content) -> Any:
     return content if isinstance(content, str) else [await _item(part) for part in content]
 
 
-async def _item(part: Text | Image) -> dict[str, Any]:
-    if isinstance(part, Text):
+async def _item(part: Part) -> dict[str, Any]:
+    if not isinstance(part, Image):
         return {"type": "text", "text": part.text}
     image = await fitting(part, WEB_FORMATS, urls=True)
     return {"type": "image", "image": {"url": {"uri": image.data_url}}}

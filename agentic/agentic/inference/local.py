@@ -136,7 +136,7 @@ class LocalInference:
         body = {"prompt": parts, **_sampling(request.sampling)}
         if request.response_format is not None:
             body["json_schema"] = plain(request.response_format) | COMPACT
-        return Prepared(prompt, request, _Job(body, reader))
+        return Prepared(prompt, request, _Job(body, reader), engine.context)
 
     async def generate(self, prepared: Prepared) -> AsyncIterator[Delta]:
         """Generates in a worker thread; closing the iterator stops it at the next token.

@@ -6,7 +6,6 @@ import ipaddress
 import json
 import os
 from collections.abc import AsyncIterator, Mapping, Sequence
-from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -19,16 +18,15 @@ from ..types.sampling import Completion, InferenceRequest, SamplingParams, ToolC
 from ..types.tools import ToolResponse
 from .calls import read_call, text_or_none, whole_message
 from .chat_messages import user_content, write_messages, write_tools
+from .embeddings import OLLAMA, embed
 from .events import JsonLines
 from .failures import Server
-from .http import Http, bearer, shown_url, vectors
+from .http import Http, bearer, shown_url
 from .images import base64_of
-from .rendered import Rendered, body, dumps
-from .retry import repeat
+from .rendered import Rendered, body
 
 _PORTS = {"http": 80, "https": 443}
 _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - addresses to listen on; a client wants a real one
-_EMBEDDED_AT_ONCE = 128
 
 
 def connect(
@@ -150,7 +148,8 @@ class Ollama:
             tools=write_tools(tools, self._rendered) if tools else "",
             messages=await write_messages(request.messages, self._rendered, _message),
         )
-        return Prepared(text, request)
+        context = self._options.get("num_ctx")
+        return Prepared(text, request, context=context if type(context) is int else None)
 
     def generate(self, prepared: Prepared) -> AsyncIterator[Delta]:
         """Sends exactly the prepared body and streams the answer.
@@ -166,13 +165,7 @@ class Ollama:
         Raises:
             InferenceError: In any of its kinds.
         """
-        found: list[list[float]] = []
-        for start in range(0, len(texts), _EMBEDDED_AT_ONCE):
-            batch = list(texts[start : start + _EMBEDDED_AT_ONCE])
-            asked = dumps({"model": self._name, "input": batch}).encode()
-            data = await repeat(partial(self._http.fetch, "/api/embed", asked))
-            found += vectors(data, len(batch), self._server, lambda answer: answer["embeddings"])
-        return found
+        return await embed(self._http, OLLAMA, self._name, texts)
 
     async def aclose(self) -> None:
         """Closes the connections."""

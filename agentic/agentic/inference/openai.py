@@ -4,27 +4,25 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 from .. import keys
 from ..protocols import Delta, Prepared
-from ..types.content import Content, Part, Text
+from ..types.content import Content, Image, Part
 from ..types.errors import ConfigError, RequestRejected
 from ..types.messages import AssistantMessage, Message, SystemMessage, UserMessage
 from ..types.sampling import InferenceRequest, SamplingParams
 from ..types.tools import ToolChoice, ToolResponse
 from .chat_decoder import ChatDecoder
 from .chat_messages import user_content, write_messages, write_tools
+from .embeddings import OPENAI, embed
 from .failures import Server
-from .http import Http, bearer, shown_url, vectors, with_version
+from .http import Http, bearer, shown_url, with_version
 from .images import WEB_FORMATS, fitting
 from .rendered import Rendered, body, dumps
-from .retry import repeat
 
 _ROUTE = "/chat/completions"
 _ASK_USAGE = '"stream_options":{"include_usage":true},'
-_EMBEDDED_AT_ONCE = 128
 _OFFICIAL = "https://api.openai.com/v1"
 
 
@@ -120,13 +118,7 @@ class OpenAI:
         Raises:
             InferenceError: In any of its kinds.
         """
-        found: list[list[float]] = []
-        for start in range(0, len(texts), _EMBEDDED_AT_ONCE):
-            batch = list(texts[start : start + _EMBEDDED_AT_ONCE])
-            asked = dumps({"model": self._name, "input": batch, "encoding_format": "float"}).encode()
-            data = await repeat(partial(self._http.fetch, "/embeddings", asked))
-            found += vectors(data, len(batch), self._server, _in_order)
-        return found
+        return await embed(self._http, OPENAI, self._name, texts)
 
     async def aclose(self) -> None:
         """Closes the connections."""
@@ -194,11 +186,7 @@ async def _content(content: Content) -> Any:
 
 
 async def _part(part: Part) -> dict[str, Any]:
-    if isinstance(part, Text):
+    if not isinstance(part, Image):
         return {"type": "text", "text": part.text}
     image = await fitting(part, WEB_FORMATS, urls=True)
     return {"type": "image_url", "image_url": {"url": image.data_url}}
-
-
-def _in_order(answer: Any) -> list[Any]:
-    return [row["embedding"] for row in sorted(answer["data"], key=lambda row: row.get("index", 0))]

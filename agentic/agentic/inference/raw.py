@@ -13,9 +13,9 @@ to show special tokens, without which no call of a built-in tool could be told f
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import date
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 
@@ -24,10 +24,16 @@ from ..protocols import Delta, Prepared
 from ..types.errors import ConfigError, InvalidInput
 from ..types.sampling import InferenceRequest
 from .chat_messages import without_tool_urls
+from .embeddings import LLAMA_CPP, OLLAMA, OPENAI, EmbeddingApi, embed
 from .failures import Server
 from .http import Http, base_url, bearer, shown_url, with_version
 from .raw_dialects import Completions, Dialect, LlamaCpp, OllamaRaw, RawDecoder
 from .rendered import dumps
+
+if TYPE_CHECKING:
+    from ..llama import Prompt
+
+_EMBEDDINGS: dict[type[Dialect], EmbeddingApi] = {Completions: OPENAI, LlamaCpp: LLAMA_CPP, OllamaRaw: OLLAMA}
 
 _ROUTES: dict[str, type[Completions | LlamaCpp | OllamaRaw]] = {
     "/api/generate": OllamaRaw,
@@ -44,6 +50,7 @@ def connect(
     family: str | None = None,
     tool_format: str | None = None,
     today: date | str | None = None,
+    date_lines: bool | None = None,
     headers: Mapping[str, str] | None = None,
     extra: Mapping[str, Any] | None = None,
 ) -> Raw:
@@ -57,6 +64,7 @@ def connect(
         tool_format: How the model is told to write calls; None is the family's default.
         today: For the families whose prompts say a date; None is the day on which this was called, so that the prompts
             of a session keep their beginning.
+        date_lines: Whether prompts say dates; None is the family's habit.
         headers: More headers.
         extra: More fields of the request, put over ours; None takes a field out.
 
@@ -68,6 +76,7 @@ def connect(
         raise ConfigError(f"No endpoint for raw/{name}.", hint="Pass endpoint=…, or set RAW_BASE_URL.")
     key = api_key or keys.find("RAW_API_KEY") or ""
     style = {"family": _family(name, family), "tool_format": tool_format, "today": today or date.today()}
+    style["date_lines"] = date_lines
     return Raw(name, base_url(url), key, style=style, headers=headers or {}, extra=extra or {})
 
 
@@ -93,6 +102,7 @@ class Raw:
         self._server = Server(f"text-completion server at {shown_url(endpoint)}", name, key, hint)
         self._http = Http(base, server=self._server, headers={**bearer(key), **headers})
         self._dialect: Dialect = dialect(name, self._http)
+        self._embeddings = _EMBEDDINGS[dialect]
 
     def __repr__(self) -> str:
         return f"Raw({self._name!r}, {shown_url(self._http.endpoint)!r})"
@@ -113,7 +123,7 @@ class Raw:
         fields = await self._dialect.fields(prompt, request)
         for key, value in self._extra.items():
             fields.pop(key, None) if value is None else fields.update({key: value})
-        return Prepared(prompt.text, request, dumps(fields).encode())
+        return Prepared(prompt.text, request, dumps(fields).encode(), count=_counter(prompt))
 
     def generate(self, prepared: Prepared) -> AsyncIterator[Delta]:
         """Sends the prompt and decodes what is generated.
@@ -124,9 +134,26 @@ class Raw:
         decoder = RawDecoder(prepared.request, self._server, self._dialect)
         return self._http.stream(self._route, prepared.payload, decoder)
 
+    async def embed(self, texts: Sequence[str]) -> list[list[float]]:
+        """One vector for each text, by the server's route for embeddings.
+
+        Raises:
+            InferenceError: In any of its kinds.
+        """
+        return await embed(self._http, self._embeddings, self._name, texts)
+
     async def aclose(self) -> None:
         """Closes the connections."""
         await self._http.aclose()
+
+
+def _counter(prompt: Prompt) -> Callable[[], int] | None:
+    """Counts a prompt with Meta's tokenizer, where it is installed; images take a token each in it."""
+    from ..llama import Tokenizer
+
+    if not Tokenizer.installed():
+        return None
+    return lambda: prompt.count(Tokenizer.load()).tokens
 
 
 def _family(name: str, family: str | None) -> str:

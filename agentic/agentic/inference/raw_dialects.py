@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -36,6 +36,7 @@ class Chunk:
         stop_text: The stop string that the server left out of the text.
         usage: The tokens taken, where it says so.
         last: Nothing follows.
+        logprobs: Of its tokens, as in `Completion`.
     """
 
     text: str = ""
@@ -43,6 +44,7 @@ class Chunk:
     stop_text: str = ""
     usage: Usage | None = None
     last: bool = False
+    logprobs: tuple[Mapping[str, float], ...] = ()
 
 
 class Dialect(Protocol):
@@ -113,7 +115,8 @@ class Completions:
         choice = choices[0]
         stopped_at = choice.get("stop_reason")
         stop_text = stopped_at if isinstance(stopped_at, str) else _BY_ID.get(stopped_at, "")
-        return Chunk(choice.get("text") or "", choice.get("finish_reason"), stop_text, usage)
+        logprobs = tuple((choice.get("logprobs") or {}).get("top_logprobs") or ())
+        return Chunk(choice.get("text") or "", choice.get("finish_reason"), stop_text, usage, logprobs=logprobs)
 
 
 class LlamaCpp:
@@ -229,6 +232,7 @@ class RawDecoder:
         self._raw: list[str] = []
         self._end = Chunk()
         self._usage = Usage()
+        self._logprobs: list[Mapping[str, float]] = []
 
     def feed(self, chunk: bytes) -> list[Delta]:
         """Takes the next bytes."""
@@ -256,7 +260,7 @@ class RawDecoder:
             deltas.extend(self._parser.feed(self._end.stop_text))
         cut_off = self._end.stop == "length"
         message = self._parser.finish(StopReason.OUT_OF_TOKENS if cut_off else StopReason.END_OF_TURN)
-        return [*deltas, *self._parser.rest, Completion(message, self._usage, raw)]
+        return [*deltas, *self._parser.rest, Completion(message, self._usage, raw, tuple(self._logprobs))]
 
     def _event(self, data: str, deltas: list[Delta]) -> None:
         if data.strip() == "[DONE]":
@@ -278,6 +282,7 @@ class RawDecoder:
             deltas.extend(new or [""])  # what may become a call is held back: nothing to show, but a sign of life
         if chunk.usage:
             self._usage = chunk.usage
+        self._logprobs += chunk.logprobs
         if chunk.stop is not None:
             self._end = chunk
         self.complete = self.complete or chunk.last

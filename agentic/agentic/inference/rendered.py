@@ -37,10 +37,13 @@ def body(fields: dict[str, Any], **written: str) -> str:
     return f"{head[:-1]}{tail if head != '{}' else tail[1:]}}}"
 
 
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+
 def dumps(value: Any) -> str:
     """JSON that is readable in a log (no needless escapes) and valid whatever a model wrote into a call."""
     try:
-        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        text = _ENCODER.encode(value)
     except ValueError:  # NaN and the infinities have no JSON
         return dumps(json.loads(json.dumps(value), parse_constant=lambda _: None))
     try:

@@ -19,6 +19,7 @@ from typing import TypeVar
 from ..protocols import Delta, Inference, Prepared
 from ..types.errors import (
     ConnectionFailed,
+    ContextOverflow,
     InferenceError,
     InferenceTimeout,
     InvalidInput,
@@ -81,7 +82,7 @@ async def generate(
                     shown = True
                     yield delta
         except InferenceError as error:
-            if shown and isinstance(error, ConnectionFailed):
+            if shown and isinstance(error, ConnectionFailed | ContextOverflow):
                 raise StreamBroken(error.message, hint=error.hint) from error
             wait = _wait(error, attempt, retries)
             if shown or wait is None:
@@ -89,6 +90,15 @@ async def generate(
         else:
             return
         await asyncio.sleep(wait)
+
+
+async def complete(inference: Inference, prepared: Prepared, retries: Retries | None = None) -> Completion:
+    """The whole answer at once; arguments and errors are those of `generate`."""
+    async with aclosing(generate(inference, prepared, retries)) as deltas:
+        async for delta in deltas:
+            if isinstance(delta, Completion):
+                return delta
+    raise AssertionError
 
 
 async def repeat(attempt: Callable[[], Awaitable[T]], retries: Retries | None = None) -> T:

@@ -58,6 +58,12 @@ class Tokenizer:
         """
         return _loaded()
 
+    @staticmethod
+    @cache
+    def installed() -> bool:
+        """Whether `load` can succeed; nothing is imported to find out."""
+        return find_spec("tiktoken") is not None and _model_file() is not None
+
     def encode(self, text: str, allowed_special: bool | Collection[str] = False) -> list[int]:
         """Text as token ids.
 
@@ -91,6 +97,8 @@ class Tokenizer:
 @cache
 def _loaded() -> Tokenizer:
     path = _model_file()
+    if path is None:
+        raise ConfigError("The tokenizer needs Meta's file, which the package llama-models carries.", hint=_INSTALL)
     try:
         import tiktoken
     except ImportError:
@@ -103,14 +111,14 @@ def _loaded() -> Tokenizer:
     return Tokenizer(encoding)
 
 
-def _model_file() -> Path:
+def _model_file() -> Path | None:
     """Where `llama-models` keeps the file; found without importing the package."""
     spec = find_spec("llama_models")
     for folder in (spec.submodule_search_locations or ()) if spec else ():
         path = Path(folder) / "llama3" / "tokenizer.model"
         if path.is_file():
             return path
-    raise ConfigError("The tokenizer needs Meta's file, which the package llama-models carries.", hint=_INSTALL)
+    return None
 
 
 def _pieces(text: str) -> Iterator[str]:

@@ -4,6 +4,7 @@ from .cache import added, find, listed, located, model_path, offline, pull, remo
 from .registry import (
     DEFAULT_MODEL,
     EMBEDDING_MODEL,
+    INJECTION_MODEL,
     MODELS,
     Hub,
     LocalFile,
@@ -17,6 +18,7 @@ from .registry import (
 __all__ = [
     "DEFAULT_MODEL",
     "EMBEDDING_MODEL",
+    "INJECTION_MODEL",
     "MODELS",
     "Hub",
     "LocalFile",

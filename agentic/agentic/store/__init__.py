@@ -10,9 +10,11 @@ from pathlib import Path
 
 from ..types.errors import ConfigError
 from .base import Lease, Store
+from .documents import KeepsDocuments
 from .memory import MemoryStore
+from .prompts import KeepsPrompts
 
-__all__ = ["Lease", "MemoryStore", "Store", "open_store"]
+__all__ = ["KeepsDocuments", "KeepsPrompts", "Lease", "MemoryStore", "Store", "open_store"]
 
 
 def open_store(where: Store | str | Path | None = "default") -> Store:

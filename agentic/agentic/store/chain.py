@@ -9,13 +9,14 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pydantic import TypeAdapter, ValidationError
-from pydantic_core import PydanticSerializationError
-
+from ..collector import collector_paused
 from ..types.errors import InvalidInput, NotFound, StoreCorrupt
 from ..types.records import CallClosed, CallOpened, Record, StepClosed, StepOpened
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter, ValidationError
 
 ZERO = bytes(32)
 """The hash before the first record."""
@@ -47,6 +48,8 @@ def encode(records: Sequence[Record]) -> list[bytes]:
     Raises:
         InvalidInput: A record holds a value that JSON cannot carry, or of the wrong type.
     """
+    from pydantic import ValidationError
+
     bodies = [_dump(record) for record in records]
     try:
         _adapter().validate_json(_listed(bodies))
@@ -129,6 +132,8 @@ def _labels(record: Record) -> tuple[str, str]:
 
 
 def _dump(record: Record) -> bytes:
+    from pydantic_core import PydanticSerializationError
+
     try:
         return _adapter().dump_json([record], warnings="error")[1:-1]
     except (PydanticSerializationError, RecursionError) as error:
@@ -136,8 +141,11 @@ def _dump(record: Record) -> bytes:
 
 
 def _decode(session_id: str, rows: Sequence[Row]) -> list[Record]:
+    from pydantic import ValidationError
+
     try:
-        records = _adapter().validate_json(_listed(row.body for row in rows))
+        with collector_paused():
+            records = _adapter().validate_json(_listed(row.body for row in rows))
     except ValidationError as error:
         raise _corrupt(session_id, rows[_place(error)].seq, "cannot be read by this version") from error
     for row, record in zip(rows, records, strict=True):
@@ -170,4 +178,6 @@ def _corrupt(session_id: str, seq: int, what: str) -> StoreCorrupt:
 
 @functools.cache
 def _adapter() -> TypeAdapter[list[Record]]:
+    from pydantic import TypeAdapter
+
     return TypeAdapter(list[Record])

@@ -43,17 +43,27 @@ class Database:
     Args:
         where: A path to an SQLite file, or a URL.
         timeout: Seconds to wait for a lock or a connection.
+        prepare: Creates or upgrades the tables: of the engine and the database's name for messages.
+        durable: What was committed survives a power cut too; each commit then waits for the disk.
 
     Raises:
         ConfigError: The URL cannot be used, or its driver is not installed.
     """
 
-    def __init__(self, where: str | Path, timeout: float) -> None:
+    def __init__(
+        self,
+        where: str | Path,
+        timeout: float,
+        *,
+        prepare: Callable[[Engine, str], None] = migrate,
+        durable: bool = False,
+    ) -> None:
         url = _url(where)
         self.where = str(url.database) if url.drivername == "sqlite" else url.render_as_string()
         self.ready = False
         self._timeout = timeout
-        self._engine = _engine(url, timeout)
+        self._prepare = prepare
+        self._engine = _engine(url, timeout, durable=durable)
         self._sqlite = self._engine.dialect.name == "sqlite"
         self._file = Path(url.database or "") if self._sqlite and "uri" not in url.query else None
         self._errors: tuple[type[Exception], ...] = (exc.DBAPIError, self._engine.dialect.loaded_dbapi.Error)
@@ -75,7 +85,7 @@ class Database:
             try:
                 if self._sqlite:
                     self._prepare_quick()
-                migrate(self._engine, self.where)
+                self._prepare(self._engine, self.where)
             except self._errors as error:
                 raise fault(error, self.where) from error
             self.ready = True
@@ -193,7 +203,7 @@ def _absolute(url: URL) -> URL:
     return url.set(database=str(Path(name).expanduser().absolute()))
 
 
-def _engine(url: URL, timeout: float) -> Engine:
+def _engine(url: URL, timeout: float, *, durable: bool) -> Engine:
     sqlite = url.drivername == "sqlite"
     options: dict[str, Any] = {"pool_pre_ping": True, "connect_args": {"connect_timeout": max(2, round(timeout))}}
     if sqlite:  # isolation_level=None: the driver begins no transactions, we do
@@ -203,7 +213,7 @@ def _engine(url: URL, timeout: float) -> Engine:
         engine = create_engine(url, pool_size=WORKERS + 1, max_overflow=0, hide_parameters=True, **options)
     except ImportError as error:
         raise ConfigError("PostgreSQL needs psycopg.", hint="Install it: pip install 'psycopg[binary]'") from error
-    pragmas = ("synchronous=NORMAL", "foreign_keys=ON", "secure_delete=ON")
+    pragmas = (f"synchronous={'FULL' if durable else 'NORMAL'}", "foreign_keys=ON", "secure_delete=ON")
 
     # NORMAL: kill -9 loses nothing, since the kernel has what was committed. A power cut may lose the last commits,
     # never their order and never the file.

@@ -12,6 +12,8 @@ from ..types.records import Record
 from ..types.turns import Session
 from .base import Lease, check_name
 from .chain import ZERO, Row, Span, encode, fork_point, seal, unseal
+from .documents import MemoryDocuments
+from .prompts import MemoryPrompts
 from .refusals import busy, closed, forked, lost, missing, taken
 
 
@@ -66,6 +68,8 @@ class MemoryStore:
     """Sessions that live as long as this object; everything else is as in `Store`."""
 
     def __init__(self) -> None:
+        self.prompts = MemoryPrompts()
+        self.documents = MemoryDocuments()
         self._logs: dict[str, _Log] = {}
         self._lock = threading.Lock()  # not a loop's lock: several loops may share the store
         self._closed = False

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Engine, inspect, text
 
 from ..types.errors import StoreCorrupt, StoreTooNew
 
-HEAD = "0001"
+HEAD = "0003"
 """The newest revision in `migrations/versions`."""
 VERSION_TABLE = "agentic_version"
 
@@ -43,7 +43,8 @@ def migrate(engine: Engine, where: str) -> None:
 def _version(connection: Connection, where: str) -> str | None:
     tables = inspect(connection).get_table_names()
     if VERSION_TABLE not in tables:
-        if tables and connection.dialect.name == "sqlite":
+        foreign = [name for name in tables if not name.startswith("agentic_")]  # a memory bank may have come first
+        if foreign and connection.dialect.name == "sqlite":
             raise StoreCorrupt(f"{where} is another program's database.", hint="Choose another file for the store.")
         return None
     found = connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar()  # noqa: S608

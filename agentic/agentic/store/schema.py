@@ -20,6 +20,7 @@ from sqlalchemy import (
     and_,
     bindparam,
     delete,
+    literal_column,
     null,
     select,
     update,
@@ -62,6 +63,34 @@ records = Table(
     Column("step_id", Text, nullable=False),
     Column("body", LargeBinary, nullable=False),
     Column("hash", LargeBinary, nullable=False),
+)
+
+# A removed prompt keeps its row, so that no version's number is ever given twice; `chosen` is then 0.
+prompts = Table(
+    "agentic_prompts",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("latest", BigInteger, nullable=False),
+    Column("chosen", BigInteger, nullable=False),
+)
+prompt_versions = Table(
+    "agentic_prompt_versions",
+    metadata,
+    Column("name", Text, ForeignKey("agentic_prompts.name"), primary_key=True),
+    Column("version", BigInteger, primary_key=True, autoincrement=False),
+    Column("template", Text, nullable=False),
+    Column("variables", Text, nullable=False),
+    Column("note", Text, nullable=False),
+    Column("created", Double, nullable=False),
+)
+
+documents = Table(
+    "agentic_documents",
+    metadata,
+    Column("kind", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("created", Double, nullable=False),
+    Column("body", Text, nullable=False),
 )
 
 
@@ -133,3 +162,31 @@ class Sql:
         self.hash = text(select(records.c.hash).where(own))
         self.drop_records = text(delete(records).where(records.c.session == bindparam("session")))
         self.drop_session = text(delete(sessions).where(this))
+        named = prompts.c.name == bindparam("prompt")
+        self.add_prompt = text(insert(prompts).on_conflict_do_nothing())
+        self.next_version = text(update(prompts).where(named).values(latest=prompts.c.latest + literal_column("1")))
+        self.prompt = text(select(prompts).where(named))
+        self.add_version = text(insert(prompt_versions))
+        self.choose = text(update(prompts).where(named).values(chosen=bindparam("version")))
+        self.versions = text(
+            select(prompt_versions, prompts.c.chosen).join(prompts).where(named).order_by(prompt_versions.c.version)
+        )
+        self.prompts = text(
+            select(prompt_versions, prompts.c.chosen)
+            .join(prompts)
+            .where(prompt_versions.c.version == prompts.c.chosen)
+            .order_by(prompts.c.name)
+        )
+        document = and_(documents.c.kind == bindparam("of_kind"), documents.c.name == bindparam("called"))
+        put = insert(documents)
+        self.put_document = text(
+            put.on_conflict_do_update(index_elements=["kind", "name"], set_={"body": put.excluded.body})
+        )
+        self.document = text(select(documents).where(document))
+        self.documents = text(
+            select(documents)
+            .where(documents.c.kind == bindparam("of_kind"))
+            .order_by(documents.c.created, documents.c.name)
+        )
+        self.drop_document = text(delete(documents).where(document))
+        self.drop_versions = text(delete(prompt_versions).where(prompt_versions.c.name == bindparam("prompt")))

@@ -24,6 +24,8 @@ from . import owner
 from .base import Lease, check_name
 from .chain import ZERO, encode
 from .database import WORKERS, Database, NotNow
+from .documents import SqlDocuments
+from .prompts import SqlPrompts
 from .queries import Queries, picture
 from .refusals import closed, lost
 from .schema import SessionRow
@@ -56,6 +58,8 @@ class SqlStore:
     def __init__(self, where: str | Path, *, timeout: float = 10.0) -> None:
         self._database = Database(where, timeout)
         self._queries = Queries(self._database.sql)
+        self.prompts = SqlPrompts(self._database.sql, self._run)
+        self.documents = SqlDocuments(self._database.sql, self._run)
         self._workers = ThreadPoolExecutor(WORKERS, thread_name_prefix="agentic-store")
         self._running: set[Future[Any]] = set()
         self._held: dict[str, _Held] = {}

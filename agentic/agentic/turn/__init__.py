@@ -26,13 +26,14 @@ from .action import (
     next_action,
     pending_calls,
 )
-from .advance import INTERRUPTED, advance
+from .advance import INTERRUPTED, TRIMMED, advance
 from .state import CallState, TurnState
 from .table import TABLE, Mark, Phase
 
 __all__ = [
     "INTERRUPTED",
     "TABLE",
+    "TRIMMED",
     "Action",
     "CallState",
     "Check",

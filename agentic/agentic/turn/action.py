@@ -29,16 +29,12 @@ class Plan:
     """What a turn has to go through, as far as its agent's configuration says.
 
     Attributes:
-        input_shields: Shields look at the input.
-        output_shields: Shields look at the answer.
-        tool_shields: Shields look at calls and at results.
+        shields: Where shields look.
         memory: Banks are searched before the first inference.
         route: Whether a call runs here, wants approval first, or is the caller's to run.
     """
 
-    input_shields: bool = False
-    output_shields: bool = False
-    tool_shields: bool = False
+    shields: frozenset[Touchpoint] = frozenset()
     memory: bool = False
     route: Callable[[ToolCall], Route] = lambda _call: "run"
 
@@ -129,7 +125,7 @@ def next_action(state: TurnState, plan: Plan, ending: EndReason | None = None) -
             return RunTools()
         case Phase.OPENED | Phase.INPUT_CLEARED if plan.memory:
             return Retrieve()
-        case Phase.ANSWERED | Phase.ANSWER_CLEARED if plan.tool_shields and state.calls:
+        case Phase.ANSWERED | Phase.ANSWER_CLEARED | Phase.CALLS_CLEARED if _uncleared_calls(state, plan):
             return Check(Touchpoint.TOOL_CALL)
         case Phase.ANSWERED | Phase.ANSWER_CLEARED | Phase.CALLS_CLEARED:
             pending = pending_calls(state, plan)
@@ -141,13 +137,20 @@ def next_action(state: TurnState, plan: Plan, ending: EndReason | None = None) -
 def _unjudged(state: TurnState, plan: Plan) -> Touchpoint | None:
     """Where there is content that shields have to see before anybody else does; calls are judged only if they run."""
     match state.phase:
-        case Phase.OPENED if plan.input_shields:
+        case Phase.OPENED if Touchpoint.INPUT in plan.shields:
             return Touchpoint.INPUT
-        case Phase.ANSWERED if plan.output_shields and state.message and state.message.content:
+        case Phase.RETRIEVED if Touchpoint.RETRIEVAL in plan.shields and state.retrieved:
+            return Touchpoint.RETRIEVAL
+        case Phase.ANSWERED if Touchpoint.OUTPUT in plan.shields and state.message and state.message.content:
             return Touchpoint.OUTPUT
-        case Phase.CALLED if plan.tool_shields:
+        case Phase.CALLED if Touchpoint.TOOL_RESULT in plan.shields and state.turn.violation is None:
             return Touchpoint.TOOL_RESULT
     return None
+
+
+def _uncleared_calls(state: TurnState, plan: Plan) -> bool:
+    """Whether calls would run with arguments that no shield has seen: the model's, or what the caller made of them."""
+    return Touchpoint.TOOL_CALL in plan.shields and any(not item.cleared for item in state.open_calls)
 
 
 def _ending(state: TurnState) -> EndReason | None:

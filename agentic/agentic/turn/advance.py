@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from ..types.content import text_of
 from ..types.errors import IllegalStep
 from ..types.records import (
     CallClosed,
     CallOpened,
+    Decision,
     Record,
     StepClosed,
     StepOpened,
@@ -16,6 +18,7 @@ from ..types.records import (
     TurnOpened,
     TurnSuspended,
 )
+from ..types.sampling import Usage
 from ..types.steps import (
     Failure,
     Generation,
@@ -37,11 +40,15 @@ from .table import TABLE, Mark, Phase
 INTERRUPTED = "Interrupted"
 """The `Failure.error` of a step that a dead process left open."""
 
+TRIMMED = "ContextTrimmed"
+"""The `Failure.error` of an inference whose prompt the model refused as too long, and that is made again with less."""
+
 _SHIELD_MARKS = {
     Touchpoint.INPUT: Mark.CHECK_INPUT,
     Touchpoint.OUTPUT: Mark.CHECK_OUTPUT,
     Touchpoint.TOOL_CALL: Mark.CHECK_CALLS,
     Touchpoint.TOOL_RESULT: Mark.CHECK_RESULTS,
+    Touchpoint.RETRIEVAL: Mark.CHECK_RETRIEVAL,
 }
 
 
@@ -96,7 +103,9 @@ def _open_step(state: TurnState, step: Step) -> TurnState:
             if state.open_calls:
                 raise IllegalStep("The model was asked again while a call had no result.")
             phase = _target(state, Mark.INFER)
-            return replace(state, phase=phase, step=step, message=None, calls=(), inferences=state.inferences + 1)
+            state = replace(state, phase=phase, step=step, message=None, calls=(), inferences=state.inferences + 1)
+            spent = step.left_out.usage if step.left_out else Usage()
+            return replace(state, turn=replace(state.turn, usage=state.turn.usage + spent)) if spent.total else state
         case ToolExecutionStep():
             return replace(state, phase=_target(state, Mark.CALL_TOOLS), step=step)
         case ShieldCallStep():
@@ -141,7 +150,7 @@ def _take_outcome(state: TurnState, step: Step, outcome: object) -> tuple[Mark, 
     """What an outcome means for the turn: its mark, and the state with what is to be remembered of it."""
     turn = state.turn
     match outcome:
-        case Failure(error=error) if error == INTERRUPTED:
+        case Failure(error=error) if error in (INTERRUPTED, TRIMMED):
             begun = state.inferences - 1 if isinstance(step, InferenceStep) else state.inferences
             return Mark.INTERRUPTED, replace(state, inferences=begun)
         case Failure():
@@ -152,25 +161,38 @@ def _take_outcome(state: TurnState, step: Step, outcome: object) -> tuple[Mark, 
                 raise IllegalStep("Two calls of one message share an id.")
             turn = replace(turn, usage=turn.usage + usage)
             return Mark.DONE, replace(state, turn=turn, message=message, calls=calls)
-        case Judgement() if outcome.violation:
-            state = replace(state, turn=replace(turn, violation=outcome.violation))
-            withhold = isinstance(step, ShieldCallStep) and step.touchpoint is Touchpoint.OUTPUT
-            return Mark.OBJECTED, _without_answer(state) if withhold else state
+        case Retrieval(usage=usage):
+            return Mark.DONE, replace(state, turn=replace(turn, usage=turn.usage + usage))
+        case Judgement() if isinstance(step, ShieldCallStep):
+            return _take_judgement(state, step.touchpoint, outcome)
         case _:
             return Mark.DONE, state
 
 
-def _without_answer(state: TurnState) -> TurnState:
-    """Withholds the text of the last message: from here on only the log has what a shield objected to."""
+def _take_judgement(state: TurnState, touchpoint: Touchpoint, judgement: Judgement) -> tuple[Mark, TurnState]:
+    if judgement.violation:
+        state = replace(state, turn=replace(state.turn, violation=judgement.violation))
+        if touchpoint is Touchpoint.OUTPUT:
+            state = _with_answer(state, judgement.released, "A shield withheld this text.")
+        return Mark.OBJECTED, state
+    if touchpoint is Touchpoint.OUTPUT and (repaired := judgement.replacements.get("")) is not None:
+        state = _with_answer(state, text_of(repaired), "A shield changed this text.")
+    if touchpoint is Touchpoint.TOOL_CALL:
+        state = replace(state, calls=tuple(replace(item, cleared=True) for item in state.calls))
+    return Mark.DONE, state
+
+
+def _with_answer(state: TurnState, text: str, note: str) -> TurnState:
+    """Puts what may be seen in place of the last message's text: from here on only the log has what came."""
     steps = list(state.turn.steps)
     while steps and not isinstance(steps[-1], InferenceStep):  # a check that a crash cut off may have come after it
         steps.pop()
     step = steps[-1] if steps else None
     if state.message is None or not isinstance(step, InferenceStep) or step.generation is None:
         raise IllegalStep("There is no answer that a shield could object to.")
-    message = replace(state.message, content="", notes=(*state.message.notes, "A shield withheld this text."))
-    withheld = replace(step, generation=replace(step.generation, message=message, raw=None))
-    steps = [withheld if one is step else one for one in state.turn.steps]
+    message = replace(state.message, content=text, notes=(*state.message.notes, note))
+    changed = replace(step, generation=replace(step.generation, message=message, raw=None))
+    steps = [changed if one is step else one for one in state.turn.steps]
     return replace(state, message=message, turn=replace(state.turn, steps=tuple(steps)))
 
 
@@ -204,9 +226,15 @@ def _continue(state: TurnState, record: TurnContinued) -> TurnState:
     unknown = decided.keys() - {item.call.call_id for item in state.open_calls}
     if unknown:
         raise IllegalStep(f"No call waits under {', '.join(sorted(unknown))}.")
-    calls = tuple(replace(item, decision=decided.get(item.call.call_id, item.decision)) for item in state.calls)
+    calls = tuple(_decide(item, decided.get(item.call.call_id)) for item in state.calls)
     turn = replace(state.turn, status=TurnStatus.RUNNING, pending=())
     return replace(state, phase=phase, calls=calls, turn=turn)
+
+
+def _decide(item: CallState, decision: Decision | None) -> CallState:
+    if decision is None:
+        return item
+    return replace(item, decision=decision, cleared=item.cleared and decision.arguments is None)
 
 
 def _close_turn(state: TurnState, record: TurnClosed) -> TurnState:

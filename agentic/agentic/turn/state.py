@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ..types.messages import AssistantMessage
 from ..types.records import Decision
-from ..types.steps import Step
+from ..types.steps import MemoryRetrievalStep, Step
 from ..types.tools import ToolCall, ToolResponse
 from ..types.turns import Limits, Turn
 from .table import Phase
@@ -21,12 +21,20 @@ class CallState:
         opened: Whether its tool has begun to run.
         decision: What the caller decided about it, or None.
         response: Its one result, or None.
+        cleared: Whether shields have let it pass with the arguments that it would run with.
     """
 
     call: ToolCall
     opened: bool = False
     decision: Decision | None = None
     response: ToolResponse | None = None
+    cleared: bool = False
+
+    @property
+    def actual(self) -> ToolCall:
+        """The call with the arguments that it runs with: the model's, or what the caller put in their place."""
+        edited = self.decision.arguments if self.decision else None
+        return self.call if edited is None else replace(self.call, arguments=edited)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +62,17 @@ class TurnState:
     failures: dict[str, int] = field(default_factory=dict)
 
     @property
+    def retrieved(self) -> str:
+        """The text that memory retrieval put into the prompt; empty when there was none."""
+        found = [step.retrieval for step in self.turn.steps if isinstance(step, MemoryRetrievalStep)]
+        return found[-1].inserted if found and found[-1] else ""
+
+    @property
     def open_calls(self) -> tuple[CallState, ...]:
         """The calls that have no result yet."""
         return tuple(state for state in self.calls if state.response is None)
+
+    @property
+    def responses(self) -> tuple[ToolResponse, ...]:
+        """The results of those that have one."""
+        return tuple(state.response for state in self.calls if state.response is not None)

@@ -1,6 +1,7 @@
 """The vocabulary: content, messages, tools, steps, turns, events and errors. Frozen, typed, serialisable."""
 
-from .content import Content, ContentLike, Image, Part, Text, content_of, images_of, text_of
+from .citations import Citation
+from .content import Content, ContentLike, File, FileLike, Image, Part, Text, content_of, files_of, images_of, text_of
 from .errors import (
     AgenticError,
     AuthenticationFailed,
@@ -46,6 +47,7 @@ from .events import (
     TurnStarted,
 )
 from .messages import AssistantMessage, Message, StopReason, SystemMessage, UserMessage
+from .prompts import Prompt
 from .sampling import Completion, InferenceRequest, SamplingParams, ToolCallDelta, Usage
 from .serialise import from_json, to_dict, to_json
 from .steps import (
@@ -54,6 +56,7 @@ from .steps import (
     Hit,
     InferenceStep,
     Judgement,
+    LeftOut,
     MemoryRetrievalStep,
     Retrieval,
     SafetyViolation,
@@ -72,6 +75,7 @@ __all__ = [
     "AgenticError",
     "AssistantMessage",
     "AuthenticationFailed",
+    "Citation",
     "CodecError",
     "Completion",
     "ConfigError",
@@ -82,6 +86,8 @@ __all__ = [
     "EndReason",
     "Event",
     "Failure",
+    "File",
+    "FileLike",
     "Generation",
     "Hit",
     "IllegalStep",
@@ -93,6 +99,7 @@ __all__ = [
     "InvalidInput",
     "InvalidResponse",
     "Judgement",
+    "LeftOut",
     "Limits",
     "MemoryRetrievalStep",
     "Message",
@@ -100,6 +107,7 @@ __all__ = [
     "NotFound",
     "Part",
     "PendingCall",
+    "Prompt",
     "RateLimited",
     "RequestRejected",
     "Retrieval",
@@ -150,6 +158,7 @@ __all__ = [
     "UserMessage",
     "Verdict",
     "content_of",
+    "files_of",
     "from_json",
     "images_of",
     "text_of",

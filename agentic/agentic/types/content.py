@@ -1,22 +1,27 @@
-"""What a message holds: text, images, or a mixture of both in order."""
+"""What a message holds: text, images and files, in order."""
 
 from __future__ import annotations
 
 import base64
 import binascii
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
-from pydantic import ConfigDict
+if TYPE_CHECKING:
+    from pydantic import ConfigDict
 
 from .errors import InvalidInput
 
 MAX_IMAGE_BYTES = 50 * 1024 * 1024
 """The largest image taken, in bytes: what hosted vision endpoints take at the most."""
+MAX_FILE_BYTES = 50 * 1024 * 1024
+"""The largest file taken, in bytes."""
 
+_UNUSUAL = re.compile(r"[^A-Za-z0-9._-]+")
 _LARGEST_INTEGER = 10_000
 """In bits: JSON readers refuse integers of more than 4,300 digits."""
 
@@ -51,7 +56,7 @@ class Image:
         media_type: The MIME type; read from the first bytes when `data` is given.
     """
 
-    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
+    __pydantic_config__: ClassVar[ConfigDict] = {"ser_json_bytes": "base64", "val_json_bytes": "base64"}
 
     data: bytes | None = None
     url: str | None = None
@@ -85,7 +90,7 @@ class Image:
             case str() if source.lower().startswith(("http://", "https://")):
                 return cls(url=source)
             case str() | Path():
-                return cls(data=_read(Path(source)))
+                return cls(data=_read(Path(source), "image", MAX_IMAGE_BYTES))
         raise InvalidInput(f"An image is bytes, a path or a URL, not {type(source).__name__}.")
 
     @property
@@ -100,41 +105,114 @@ class Image:
         return f"Image({what}, {self.media_type or 'unknown type'})"
 
 
-Part: TypeAlias = Text | Image
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file that goes with a message: attached by a user, or written by a tool.
+
+    The model sees a line that names it; tools such as the code interpreter read what is in it. Build one from anything
+    with `File.of`.
+
+    Attributes:
+        name: Letters, digits, `.`, `_` and `-` only: what else its name had is replaced by `_`.
+        data: Its bytes, at most 50 MiB.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = {"ser_json_bytes": "base64", "val_json_bytes": "base64"}
+
+    name: str
+    data: bytes
+    type: Literal["file"] = "file"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", safe_name(self.name))
+        if len(self.data) > MAX_FILE_BYTES:
+            raise InvalidInput(f"{self.name} has {len(self.data):,} bytes; the limit is {MAX_FILE_BYTES:,}.")
+
+    @classmethod
+    def of(cls, source: FileLike) -> File:
+        """Makes a file from a path, which is read now, or from a name and bytes.
+
+        Raises:
+            InvalidInput: It cannot be read, or is too large.
+        """
+        match source:
+            case File():
+                return source
+            case (str(name), bytes() | bytearray() | memoryview() as data):
+                return cls(name, bytes(data))
+            case str() | Path():
+                return cls(Path(source).name, _read(Path(source), "file", MAX_FILE_BYTES))
+        raise InvalidInput(f"A file is a path, or a name and bytes, not {type(source).__name__}.")
+
+    @property
+    def text(self) -> str:
+        """The line that the model sees."""
+        return f"[file {self.name}, {len(self.data):,} bytes]\n"
+
+    def save(self, folder: str | Path = ".") -> Path:
+        """Writes it into a folder, which is made if need be, in the place of an older file of its name.
+
+        Returns:
+            Where it is.
+
+        Raises:
+            InvalidInput: It cannot be written there.
+        """
+        path = Path(folder) / self.name
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(self.data)
+        except OSError as error:
+            raise InvalidInput(f"Cannot write {str(path)!r}: {error.strerror or error}.") from None
+        return path
+
+    def __repr__(self) -> str:
+        return f"File({self.name!r}, {len(self.data)} bytes)"
+
+
+FileLike: TypeAlias = File | str | Path | tuple[str, bytes]
+"""What callers may pass where a file is wanted: one, a path, or a name and bytes."""
+
+Part: TypeAlias = Text | Image | File
 Content: TypeAlias = str | tuple[Part, ...]
 """A message's content: plain text, or parts in order."""
 
-ContentLike: TypeAlias = str | Text | Image | Sequence[str | Text | Image]
+ContentLike: TypeAlias = str | Text | Image | File | Sequence[str | Text | Image | File]
 """What callers may pass where content is wanted; strings in a list are text."""
 
 
-def content_of(value: ContentLike, images: Sequence[Image | bytes | str | Path] = ()) -> Content:
+def content_of(
+    value: ContentLike, images: Sequence[Image | bytes | str | Path] = (), files: Sequence[FileLike] = ()
+) -> Content:
     """Turns what a caller passed into content.
 
     Args:
-        value: Text, an image, or a list of both.
+        value: Text, an image, a file, or a list of them.
         images: More images, put before the text: a vision model attends from text back to images.
+        files: More files, put before it too.
 
     Raises:
-        InvalidInput: A part is neither text nor an image.
+        InvalidInput: A part is none of these.
     """
-    if isinstance(value, str) and not images:
+    if isinstance(files, str | Path | File):
+        raise InvalidInput("files is a list.")
+    if isinstance(value, str) and not images and not files:
         return value
     listed: Sequence[object] = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
-    parts: list[Part] = [Image.of(image) for image in images]
+    parts: list[Part] = [*map(Image.of, images), *map(File.of, files)]
     for part in listed:
         match part:
-            case Text() | Image():
+            case Text() | Image() | File():
                 parts.append(part)
             case str():
                 parts.append(Text(part))
             case _:
-                raise InvalidInput(f"Content is text or images, not {type(part).__name__}.")
+                raise InvalidInput(f"Content is text, images or files, not {type(part).__name__}.")
     return tuple(parts)
 
 
 def text_of(content: Content) -> str:
-    """The text of some content, images left out."""
+    """The text of some content, images and files left out."""
     if isinstance(content, str):
         return content
     return "".join(part.text for part in content if isinstance(part, Text))
@@ -145,6 +223,18 @@ def images_of(content: Content) -> tuple[Image, ...]:
     if isinstance(content, str):
         return ()
     return tuple(part for part in content if isinstance(part, Image))
+
+
+def files_of(content: Content) -> tuple[File, ...]:
+    """The files of some content, in order."""
+    if isinstance(content, str):
+        return ()
+    return tuple(part for part in content if isinstance(part, File))
+
+
+def safe_name(name: str) -> str:
+    """A file name that is harmless on any system."""
+    return _UNUSUAL.sub("_", name)[-120:].lstrip(".-") or "file"
 
 
 def _media_type(data: bytes) -> str:
@@ -170,14 +260,15 @@ def _from_data_url(url: str) -> bytes:
         raise InvalidInput(f"The image's data URL is not valid base64: {error}.") from None
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Path, what: str, most: int) -> bytes:
     try:
         with path.open("rb") as file:
-            data = file.read(MAX_IMAGE_BYTES + 1)
+            data = file.read(most + 1)
     except (OSError, ValueError) as error:  # ValueError: NUL characters or half a surrogate pair
-        raise InvalidInput(f"Cannot read the image {str(path)!r}: {getattr(error, 'strerror', '') or error}.") from None
-    if len(data) > MAX_IMAGE_BYTES:
-        raise InvalidInput(f"{path} is larger than {MAX_IMAGE_BYTES:,} bytes.")
+        why = getattr(error, "strerror", "") or error
+        raise InvalidInput(f"Cannot read the {what} {str(path)!r}: {why}.") from None
+    if len(data) > most:
+        raise InvalidInput(f"{path} is larger than {most:,} bytes.")
     return data
 
 

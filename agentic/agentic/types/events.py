@@ -9,10 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import Discriminator
-
 from .content import Content
 from .steps import Step, StepType
+from .tagged import TaggedBy
 from .tools import ToolCall, ToolResponse
 from .turns import Turn
 
@@ -118,5 +117,5 @@ Event: TypeAlias = Annotated[
     | StepCompleted
     | TurnPaused
     | TurnCompleted,
-    Discriminator("type"),
+    TaggedBy("type"),
 ]

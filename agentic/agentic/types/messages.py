@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import Discriminator
-
 from .content import Content, text_of
+from .tagged import TaggedBy
 from .tools import ToolCall, ToolResponse
 
 
@@ -77,5 +76,5 @@ class AssistantMessage:
         return self.content
 
 
-Message: TypeAlias = Annotated[SystemMessage | UserMessage | AssistantMessage | ToolResponse, Discriminator("role")]
+Message: TypeAlias = Annotated[SystemMessage | UserMessage | AssistantMessage | ToolResponse, TaggedBy("role")]
 """Any message; a `ToolResponse` is the message of the `ipython` role."""

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import Discriminator
-
 from .messages import AssistantMessage, Message
 from .steps import Failure, Outcome, SafetyViolation, Step
+from .tagged import TaggedBy
 from .tools import ToolResponse
 from .turns import EndReason, Limits, PendingCall
 
@@ -142,5 +141,5 @@ class TurnClosed:
 
 Record: TypeAlias = Annotated[
     TurnOpened | StepOpened | CallOpened | CallClosed | StepClosed | TurnSuspended | TurnContinued | TurnClosed,
-    Discriminator("record"),
+    TaggedBy("record"),
 ]

@@ -120,8 +120,11 @@ class Completion:
         message: The assistant's message; its content is what the text deltas concatenate to.
         usage: Tokens taken.
         raw: The generated text with special tokens, where the provider saw it.
+        logprobs: For each generated token, the log-probabilities of the likeliest ones, where the server was asked for
+            them (by a provider's `extra`) and says them.
     """
 
     message: AssistantMessage
     usage: Usage = Usage()
     raw: str | None = None
+    logprobs: tuple[Mapping[str, float], ...] = ()

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from pydantic import TypeAdapter, ValidationError
+from typing import TYPE_CHECKING, Any
 
 from .errors import InvalidInput
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 _ADAPTERS: dict[Any, TypeAdapter[Any]] = {}
 
 
 def _adapter(kind: Any) -> TypeAdapter[Any]:
     if (found := _ADAPTERS.get(kind)) is None:
+        from pydantic import TypeAdapter
+
         found = _ADAPTERS[kind] = TypeAdapter(kind)
     return found
 
@@ -38,6 +41,8 @@ def from_json(kind: Any, data: bytes | str) -> Any:
     Raises:
         InvalidInput: The JSON does not describe a value of that type.
     """
+    from pydantic import ValidationError
+
     try:
         return _adapter(kind).validate_json(data)
     except ValidationError as error:

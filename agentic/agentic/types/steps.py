@@ -8,10 +8,10 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import Discriminator
-
+from .content import Content
 from .messages import AssistantMessage
 from .sampling import Usage
+from .tagged import TaggedBy
 from .tools import ToolCall, ToolResponse
 
 
@@ -31,6 +31,12 @@ class Touchpoint(StrEnum):
     OUTPUT = "assistant-output"
     TOOL_CALL = "tool-call"
     TOOL_RESULT = "tool-result"
+    RETRIEVAL = "retrieval"
+    """What memory banks found, before the model sees it; only for shields that name it in their `touchpoints`."""
+
+
+OnError: TypeAlias = Literal["block", "allow"]
+"""What a shield that cannot judge does: both are recorded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +63,15 @@ class Verdict:
         violation: Its objection, or None.
         raw: The shield's own answer.
         model: The model behind it, or an empty string.
-        prompt: The exact text that it judged.
+        prompt: The exact text that a model behind it saw.
         error: Why it could not judge (time-out, unreadable answer), or None; `violation` then follows its policy.
+        replacement: What the judged content becomes, with something stripped or masked; None leaves it as it is. Models
+            see the replacement from then on, and of an answer the caller, too; the log keeps what came.
+        masked: The real values behind the placeholders in `replacement`, for the shield's own `reveal`. Within a
+            session one placeholder means one value.
+        latency: Seconds that it took.
+        subject: What it judged, where several things were judged together: a call's id, an input message's number.
+        digest: SHA-256 of what it judged; the same content is not judged twice in a turn.
     """
 
     shield_id: str
@@ -67,6 +80,27 @@ class Verdict:
     model: str = ""
     prompt: str = ""
     error: str | None = None
+    replacement: Content | None = None
+    masked: Mapping[str, str] = field(default_factory=dict)
+    latency: float = 0.0
+    subject: str = ""
+    digest: str = ""
+
+    @classmethod
+    def failed(
+        cls,
+        shield_id: str,
+        error: str,
+        on_error: OnError = "block",
+        *,
+        raw: str = "",
+        model: str = "",
+        prompt: str = "",
+    ) -> Verdict:
+        """The verdict of a shield that could not judge: an objection that blocks, or under `allow` only warns."""
+        level: Literal["warn", "error"] = "warn" if on_error == "allow" else "error"
+        violation = SafetyViolation(metadata={"violation_type": "unchecked"}, violation_level=level)
+        return cls(shield_id, violation, raw, model, prompt, error)
 
     @property
     def blocked(self) -> bool:
@@ -76,15 +110,26 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What the shields of one touchpoint said, in the order in which they were configured."""
+    """What the shields of one touchpoint said, in the order in which they were configured.
+
+    Attributes:
+        verdicts: What each said.
+        released: The beginning of an answer that had reached the caller before they objected to the rest.
+    """
 
     verdicts: tuple[Verdict, ...] = ()
+    released: str = ""
     outcome: Literal["judgement"] = "judgement"
 
     @property
     def violation(self) -> SafetyViolation | None:
         """The first objection that blocks, or None."""
         return next((verdict.violation for verdict in self.verdicts if verdict.blocked), None)
+
+    @property
+    def replacements(self) -> dict[str, Content]:
+        """What judged content becomes, by its subject; a later repair is made on top of an earlier one."""
+        return {verdict.subject: verdict.replacement for verdict in self.verdicts if verdict.replacement is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,11 +159,25 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class Retrieval:
-    """What memory retrieval found, and the text that went into the prompt."""
+    """What memory retrieval found, and the text that went into the prompt.
+
+    Attributes:
+        query: What was searched for.
+        hits: Best first.
+        inserted: The text that went into the prompt.
+        shown: How many of the hits, from the first, are in it, numbered from 1; None is all.
+        failures: What failed, by the bank's name; `query_generator` where the model could not write the query.
+        prompt: The exact prompt by which the model was asked for the query; empty where that is the user's message.
+        usage: Tokens that this took.
+    """
 
     query: str
     hits: tuple[Hit, ...] = ()
     inserted: str = ""
+    shown: int | None = None
+    failures: Mapping[str, Failure] = field(default_factory=dict)
+    prompt: str = ""
+    usage: Usage = Usage()
     outcome: Literal["retrieval"] = "retrieval"
 
 
@@ -147,8 +206,27 @@ class Failure:
     outcome: Literal["failure"] = "failure"
 
 
-Outcome: TypeAlias = Annotated[Generation | Judgement | Retrieval | Failure, Discriminator("outcome")]
+Outcome: TypeAlias = Annotated[Generation | Judgement | Retrieval | Failure, TaggedBy("outcome")]
 """What a step left behind; a tool execution leaves its responses instead."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """What of the conversation a prompt does not hold, because all of it would not fit the model's context.
+
+    Attributes:
+        turns: How many of the session's turns, from the first on.
+        summary: What the model wrote to stand for them; empty when nothing does.
+        prompt: The exact prompt by which it was asked for the summary; only on the step that asked.
+        usage: Tokens that this took, on that step.
+        failure: Why there is no summary though one was wanted, on that step; or None.
+    """
+
+    turns: int = 0
+    summary: str = ""
+    prompt: str = ""
+    usage: Usage = Usage()
+    failure: Failure | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,6 +239,8 @@ class InferenceStep:
         started_at: UTC.
         completed_at: UTC; None while it runs or when it was cut off.
         model: The model string.
+        prompt: The prompt store's template behind the instructions, as `name@version`; empty when they are plain text.
+        left_out: What of the conversation its prompt does not hold; None when it holds all of it.
         generation: What came back, or None.
         failure: Why nothing came back, or None.
     """
@@ -170,6 +250,8 @@ class InferenceStep:
     started_at: datetime
     completed_at: datetime | None = None
     model: str = ""
+    prompt: str = ""
+    left_out: LeftOut | None = None
     generation: Generation | None = None
     failure: Failure | None = None
     step_type: Literal["inference"] = "inference"
@@ -251,5 +333,5 @@ class MemoryRetrievalStep:
 
 
 Step: TypeAlias = Annotated[
-    InferenceStep | ToolExecutionStep | ShieldCallStep | MemoryRetrievalStep, Discriminator("step_type")
+    InferenceStep | ToolExecutionStep | ShieldCallStep | MemoryRetrievalStep, TaggedBy("step_type")
 ]

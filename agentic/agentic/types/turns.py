@@ -9,6 +9,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Literal
 
+from .citations import Citation, cited, numbered
+from .content import File
 from .errors import InvalidInput
 from .messages import AssistantMessage, Message
 from .sampling import Usage
@@ -144,6 +146,11 @@ class Turn:
         )
 
     @property
+    def files(self) -> tuple[File, ...]:
+        """The files that tools wrote, in order: `for file in turn.files: file.save("folder")`."""
+        return tuple(file for response in self.tool_responses for file in response.files)
+
+    @property
     def sources(self) -> tuple[Mapping[str, Any], ...]:
         """What its tools' results rest on: the `metadata["sources"]` of each, in order, each URL once."""
         found: dict[str, Mapping[str, Any]] = {}
@@ -153,6 +160,11 @@ class Turn:
                 if isinstance(source, Mapping) and isinstance(url := source.get("url"), str):
                     found.setdefault(url, source)
         return tuple(found.values())
+
+    @property
+    def citations(self) -> tuple[Citation, ...]:
+        """The retrieved chunks that the answer cites as `[1]`, `[2]`, once each, in the answer's order."""
+        return cited(self.text, numbered(self.steps))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

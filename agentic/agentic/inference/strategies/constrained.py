@@ -59,7 +59,7 @@ class Constrained:
         tools = _offered(request)
         if not tools:
             inner = await self.inner.prepare(replace(request, tools=()))
-            return Prepared(inner.prompt, request, _Plan(inner, {}))
+            return replace(inner, request=request, payload=_Plan(inner, {}))
         answer = (request.response_format or {"type": "string"}) if request.tool_choice == "auto" else None
         inner = await self.inner.prepare(
             replace(
@@ -70,7 +70,8 @@ class Constrained:
                 response_format=call_schema(tools, answer, _said(request.messages)),
             )
         )
-        return Prepared(inner.prompt, request, _Plan(inner, {tool.name: optional_arguments(tool) for tool in tools}))
+        plan = _Plan(inner, {tool.name: optional_arguments(tool) for tool in tools})
+        return replace(inner, request=request, payload=plan)
 
     async def generate(self, prepared: Prepared) -> AsyncIterator[Delta]:
         """Generates a call or an answer."""

@@ -60,9 +60,9 @@ class Routed:
         if tool is None:
             talk = replace(request, messages=_talk(request.messages), tools=(), tool_choice="auto")
             inner = await self.inner.prepare(talk)
-            return Prepared(inner.prompt, request, _Talk(inner))
+            return replace(inner, request=request, payload=_Talk(inner))
         inner = await self.inner.prepare(_filling(tool, _last_words(request.messages)))
-        return Prepared(inner.prompt, request, _Fill(inner, tool.name))
+        return replace(inner, request=request, payload=_Fill(inner, tool.name))
 
     async def generate(self, prepared: Prepared) -> AsyncIterator[Delta]:
         """Chats, fills in arguments, or says what a tool found."""
