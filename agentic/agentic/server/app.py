@@ -1,0 +1,84 @@
+"""The application: services, routes, errors and the gate in front of them.
+
+How a module of routes plugs in:
+
+* It has a `router`, an `APIRouter` with full paths (`/v1/...`), and its name stands in `ROUTERS`.
+* A route asks for the shared objects with a parameter of type `Services` annotated `Use`:
+
+  ```python
+  router = APIRouter()
+
+  @router.get("/v1/models")
+  async def models(services: Use) -> JSONResponse: ...
+  ```
+* It raises errors of `agentic.types.errors` only; `errors.py` turns them into answers, in OpenAI's form for routes
+  whose module lies in `server/openai/` and in Llama Stack's for all others.
+* A stream is an `sse.EventStream`; a turn is driven by `services.turns`, never by the request: the client may go away.
+* Bodies are pydantic models that tolerate unknown keys, so that `/openapi.json` says what is true.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib import import_module
+from importlib.metadata import version
+
+from fastapi import FastAPI
+
+from ..stack import Stack
+from . import errors
+from .gate import Gate
+from .services import Services
+
+ROUTERS = (
+    "llama_stack.inspect",
+    "llama_stack.models",
+    "llama_stack.agents",
+    "llama_stack.turns",
+    "llama_stack.inference",
+    "llama_stack.safety",
+    "llama_stack.tools",
+    "llama_stack.vector",
+    "llama_stack.memory",
+    "openai.chat",
+    "openai.embeddings",
+    "openai.models",
+    "openai.files",
+    "openai.prompts",
+    "openai.responses",
+    "openai.conversations",
+    "openai.vector_stores",
+)
+"""Modules of this package that each have a `router`, in the order in which their paths are tried."""
+
+
+def create_app(stack: Stack | None = None) -> FastAPI:
+    """Makes the application.
+
+    Args:
+        stack: What it serves; default: what the environment offers.
+
+    Returns:
+        An ASGI application; its `state.services` holds what the routes share. It takes requests once its lifespan has
+        begun, and ends the running turns when that ends.
+
+    Raises:
+        ConfigError: The stack's configuration cannot be used.
+    """
+    services = Services(stack or Stack())
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        try:
+            yield
+        finally:
+            await services.aclose()
+
+    app = FastAPI(title="agentic", version=version("agentic"), lifespan=lifespan, docs_url=None, redoc_url=None)
+    app.state.services = services
+    for name in ROUTERS:
+        app.include_router(import_module(f".{name}", __package__).router, responses=errors.DOCUMENTED)
+    errors.install(app)
+    app.add_middleware(Gate, settings=services.stack.config.server)
+    return app

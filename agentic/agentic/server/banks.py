@@ -1,0 +1,166 @@
+"""Memory banks by the ids that clients use: `vector_db_id`, or `bank_id` of old."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol, runtime_checkable
+
+from .. import plugins
+from ..config import BankConfig, using
+from ..protocols import MemoryBank
+from ..stack import Stack
+from ..store.documents import Documents
+from ..threads import run_in_thread
+from ..types.errors import InvalidInput, NotFound
+
+KIND = "bank"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One bank.
+
+    Attributes:
+        bank_id: As clients name it.
+        kind: `vector`, `keyword`, `keyvalue` or `graph`.
+        embedding_model: What makes its vectors, as clients name it; empty where there are none.
+        embedding: The same as a model string.
+        embedding_dimension: How long they are.
+        provider_id: What keeps it.
+    """
+
+    bank_id: str
+    kind: str = "vector"
+    embedding_model: str = ""
+    embedding: str = ""
+    embedding_dimension: int = 0
+    provider_id: str = "faiss"
+
+
+@runtime_checkable
+class Writable(Protocol):
+    """A memory bank that takes text."""
+
+    async def aadd_text(self, text: str, *, id: str, metadata: Mapping[str, Any] | None = None) -> Any:
+        """Adds a document, in the place of an older one of its id."""
+        ...
+
+
+class Banks:
+    """The banks of a stack, and those that clients have registered; each is opened once.
+
+    Args:
+        stack: The configuration.
+        documents: Where registrations are kept.
+    """
+
+    def __init__(self, stack: Stack, documents: Documents) -> None:
+        self._stack = stack
+        self._documents = documents
+        self._open: dict[str, MemoryBank] = {}
+
+    async def list(self) -> list[Entry]:
+        """All banks, the configuration's first."""
+        return list((await self._entries()).values())
+
+    async def get(self, bank_id: str) -> Entry:
+        """One bank.
+
+        Raises:
+            NotFound: There is none of that id.
+        """
+        entries = await self._entries()
+        if (entry := entries.get(bank_id)) is None:
+            raise NotFound(f"Vector DB {bank_id!r} not found.", hint=f"There are: {', '.join(entries) or 'none'}.")
+        return entry
+
+    async def bank(self, bank_id: str) -> MemoryBank:
+        """The bank behind an id.
+
+        Raises:
+            NotFound: There is none of that id.
+            ConfigError: It cannot be opened.
+        """
+        entry = await self.get(bank_id)
+        if bank_id not in self._open:
+            opened = self._stack.banks.get(bank_id)
+            if opened is None:
+                opened = await run_in_thread(lambda: self._open_now(entry), "agentic-bank")
+            self._open.setdefault(bank_id, opened)
+        return self._open[bank_id]
+
+    async def register(self, entry: Entry) -> Entry:
+        """Adds a bank.
+
+        Raises:
+            InvalidInput: There is another bank of that id.
+            ConfigError: There is no such kind of bank, or it cannot be opened.
+        """
+        there = (await self._entries()).get(entry.bank_id)
+        if there is not None and there != entry:
+            raise InvalidInput(f"There is already a bank {entry.bank_id!r}, which is made otherwise.")
+        if there is None:
+            opened = await run_in_thread(lambda: self._open_now(entry), "agentic-bank")
+            await self._documents.put(KIND, entry.bank_id, asdict(entry))
+            self._open[entry.bank_id] = opened
+        return entry
+
+    async def unregister(self, bank_id: str) -> None:
+        """Removes a bank that was added, with everything in it.
+
+        Raises:
+            NotFound: There is none of that id.
+            InvalidInput: It is one of the configuration's.
+        """
+        await self.get(bank_id)
+        if bank_id in self._configured():
+            raise InvalidInput(f"Vector DB {bank_id!r} stands in the server's configuration: remove it there.")
+        bank = await self.bank(bank_id)
+        if (aclear := getattr(bank, "aclear", None)) is not None:
+            await aclear()
+        await self._forget(bank_id)
+        await self._documents.remove(KIND, bank_id)
+
+    async def writable(self, bank_id: str) -> Writable:
+        """A bank that takes text.
+
+        Raises:
+            NotFound: There is none of that id.
+            InvalidInput: It can only be searched.
+        """
+        bank = await self.bank(bank_id)
+        if not isinstance(bank, Writable):
+            raise InvalidInput(f"Vector DB {bank_id!r} can be searched, but takes no text.")
+        return bank
+
+    async def aclose(self) -> None:
+        """Closes what was opened."""
+        for bank_id in list(self._open):
+            await self._forget(bank_id)
+
+    def _open_now(self, entry: Entry) -> MemoryBank:
+        config = self._stack.config
+        if entry.bank_id not in config.banks:
+            given = BankConfig(kind=entry.kind, embedding=entry.embedding or None)
+            config = config.model_copy(update={"banks": {**config.banks, entry.bank_id: given}})
+        name = f"bank::{entry.bank_id}"
+        with using(config):
+            opened: MemoryBank = plugins.load("memory", name)(name)
+        return opened
+
+    async def _forget(self, bank_id: str) -> None:
+        bank = self._open.pop(bank_id, None)
+        if (aclose := getattr(bank, "aclose", None)) is not None:
+            await aclose()
+
+    async def _entries(self) -> dict[str, Entry]:
+        registered = await self._documents.all(KIND)
+        return {**self._configured(), **{document.name: Entry(**document.body) for document in registered}}
+
+    def _configured(self) -> dict[str, Entry]:
+        found = {name: Entry(name) for name in self._stack.banks}
+        for name, bank in self._stack.config.banks.items():
+            made_by = bank.embedding or ""
+            found[name] = Entry(name, bank.kind, made_by, made_by)
+        return found

@@ -1,0 +1,1 @@
+"""The Llama Stack 0.2 API."""

@@ -1,0 +1,198 @@
+"""`chat/completions`: one inference, its tools the caller's. Nothing is kept."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import aclosing
+from typing import Annotated, Any
+
+from fastapi import APIRouter
+from fastapi.responses import JSONResponse, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from ...inference import Retries, generate
+from ...protocols import Inference
+from ...types.errors import InvalidInput
+from ...types.messages import AssistantMessage, StopReason
+from ...types.sampling import Completion, InferenceRequest, Usage
+from ...types.tools import ToolCall
+from ..services import Services, Use
+from ..sse import EventStream, frame
+from . import new_id, on_both
+from .chat_input import read_choice, read_format, read_messages, read_tools, sampling_of
+from .failures import body_of
+from .files import Files
+
+MOST_CHOICES = 8
+
+routes = APIRouter(tags=["OpenAI"])
+
+
+class StreamOptions(BaseModel):
+    """What a stream shows besides the answer."""
+
+    include_usage: bool | None = None
+
+
+class ChatRequest(BaseModel):
+    """The body; what is not named here is taken and not used."""
+
+    model_config = ConfigDict(extra="allow")
+
+    model: Annotated[str, Field(min_length=1, max_length=200)]
+    messages: Annotated[list[dict[str, Any]], Field(min_length=1)]
+    tools: list[dict[str, Any]] | None = None
+    tool_choice: str | dict[str, Any] | None = None
+    response_format: dict[str, Any] | None = None
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    max_tokens: Annotated[int, Field(ge=1)] | None = None
+    max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
+    stop: str | list[str] | None = None
+    seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
+    n: Annotated[int, Field(ge=1, le=MOST_CHOICES)] | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    frequency_penalty: float | None = None
+    presence_penalty: float | None = None
+    logit_bias: dict[str, float] | None = None
+    logprobs: bool | None = None
+
+
+UNSUPPORTED = ("frequency_penalty", "presence_penalty", "logit_bias", "logprobs")
+"""What would change the answer, and cannot be asked of every model: refused rather than passed over."""
+
+
+@routes.post("/chat/completions", response_model=None)
+async def create(body: ChatRequest, services: Use) -> Response:
+    """Answers a conversation."""
+    for name in UNSUPPORTED:
+        if getattr(body, name):
+            raise InvalidInput(f"{name} is not supported.")
+    inference = await services.models.inference(body.model)
+    request = await _request(body, services)
+    head = {"id": new_id("chatcmpl-"), "created": int(time.time()), "model": body.model}
+    if not body.stream:
+        return JSONResponse(await _whole(inference, request, head, body.n or 1))
+    chunks = _chunks(inference, request, head, body)
+    first = await anext(chunks)  # a model that cannot be reached is an answer with a status, not a broken stream
+    return EventStream(_frames(first, chunks))
+
+
+async def _request(body: ChatRequest, services: Services) -> InferenceRequest:
+    tools = read_tools(body.tools or ())
+    return InferenceRequest(
+        messages=await read_messages(body.messages, Files(services).content),
+        tools=tools,
+        tool_choice=read_choice(body.tool_choice, [tool.name for tool in tools]),
+        sampling=sampling_of(
+            temperature=body.temperature,
+            top_p=body.top_p,
+            max_tokens=body.max_completion_tokens or body.max_tokens,
+            stop=body.stop,
+            seed=body.seed,
+        ),
+        response_format=read_format(body.response_format),
+    )
+
+
+async def _deltas(inference: Inference, request: InferenceRequest) -> AsyncIterator[str | Completion]:
+    """Pieces of text, and last the whole message."""
+    prepared = await inference.prepare(request)
+    async with aclosing(generate(inference, prepared, Retries())) as deltas:
+        async for delta in deltas:
+            if isinstance(delta, str | Completion):
+                yield delta
+
+
+async def _whole(
+    inference: Inference, request: InferenceRequest, head: Mapping[str, Any], choices: int
+) -> dict[str, Any]:
+    usage, listed = Usage(), []
+    for index in range(choices):
+        completion = Completion(AssistantMessage())
+        async for delta in _deltas(inference, request):
+            if isinstance(delta, Completion):
+                completion = delta
+        usage += completion.usage
+        message = completion.message
+        said: dict[str, Any] = {"role": "assistant", "content": message.content, "refusal": None}
+        if message.tool_calls:
+            said |= {"content": message.content or None, "tool_calls": _calls(message.tool_calls)}
+        listed.append({"index": index, "message": said, "logprobs": None, "finish_reason": _reason(message)})
+    return {**head, "object": "chat.completion", "choices": listed, "usage": usage_of(usage)}
+
+
+async def _chunks(
+    inference: Inference, request: InferenceRequest, head: Mapping[str, Any], body: ChatRequest
+) -> AsyncIterator[dict[str, Any]]:
+    """The chunks of a stream. A call comes whole: a model may write it in a form that only its end makes JSON."""
+    told = bool(body.stream_options and body.stream_options.include_usage)
+    head = {**head, "object": "chat.completion.chunk", **({"usage": None} if told else {})}
+
+    def chunk(index: int, delta: Mapping[str, Any], reason: str | None = None) -> dict[str, Any]:
+        return {**head, "choices": [{"index": index, "delta": delta, "logprobs": None, "finish_reason": reason}]}
+
+    usage = Usage()
+    for index in range(body.n or 1):
+        begun = False
+        async for delta in _deltas(inference, request):
+            if not begun:
+                begun = True
+                yield chunk(index, {"role": "assistant", "content": ""})
+            if isinstance(delta, str):
+                yield chunk(index, {"content": delta})
+                continue
+            usage += delta.usage
+            for number, call in enumerate(_calls(delta.message.tool_calls)):
+                yield chunk(index, {"tool_calls": [{"index": number, **call}]})
+            yield chunk(index, {}, _reason(delta.message))
+    if told:
+        yield {**head, "choices": [], "usage": usage_of(usage)}
+
+
+async def _frames(first: dict[str, Any], rest: AsyncIterator[dict[str, Any]]) -> AsyncIterator[bytes]:
+    yield frame(first)
+    try:
+        async for chunk in rest:
+            yield frame(chunk)
+    except Exception as error:
+        yield frame(body_of(error))
+    else:
+        yield b"data: [DONE]\n\n"
+
+
+def _calls(calls: Sequence[ToolCall]) -> list[dict[str, Any]]:
+    return [
+        {
+            "id": call.call_id or new_id("call_"),
+            "type": "function",
+            "function": {"name": call.name, "arguments": arguments_of(call)},
+        }
+        for call in calls
+    ]
+
+
+def arguments_of(call: ToolCall) -> str:
+    """A call's arguments as JSON text; of a call that could not be read, what the model wrote."""
+    return call.raw if call.error else json.dumps(dict(call.arguments), ensure_ascii=False)
+
+
+def usage_of(usage: Usage) -> dict[str, int]:
+    """Tokens, in the words of chat completions."""
+    return {
+        "prompt_tokens": usage.input_tokens,
+        "completion_tokens": usage.output_tokens,
+        "total_tokens": usage.total,
+    }
+
+
+def _reason(message: AssistantMessage) -> str:
+    if message.stop_reason is StopReason.OUT_OF_TOKENS:
+        return "length"
+    return "tool_calls" if message.tool_calls else "stop"
+
+
+router = on_both(routes)

@@ -1,0 +1,228 @@
+"""Toolgroups by id, and their tools; each group is opened once and shared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from .. import plugins
+from ..config import MCPConfig, using
+from ..protocols import Tool, Toolgroup
+from ..stack import Stack
+from ..store.documents import Documents
+from ..threads import run_in_thread
+from ..types.errors import InvalidInput, NotFound
+from .banks import Banks
+from .knowledge import RAG, KnowledgeSearch, insert_into_memory
+
+KIND = "toolgroup"
+ALIASES = {"web_search": "brave_search"}
+"""Llama Stack lists the tool under the one name and calls it by the other."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One toolgroup.
+
+    Attributes:
+        toolgroup_id: Such as `builtin::websearch`.
+        provider_id: What offers it.
+        url: The address of its MCP server, where a client registered it.
+        args: What its tools are given besides a model's arguments.
+    """
+
+    toolgroup_id: str
+    provider_id: str
+    url: str | None = None
+    args: dict[str, Any] = field(default_factory=dict)
+
+
+class Shared:
+    """A group that several agents use: an agent that closes does not close it."""
+
+    def __init__(self, name: str, tools: Sequence[Tool]) -> None:
+        self.name = name
+        self._tools = tools
+
+    def __iter__(self) -> Iterator[Tool]:
+        return iter(self._tools)
+
+    async def aclose(self) -> None:
+        """Leaves it open."""
+
+
+class Toolgroups:
+    """The toolgroups of a stack, and those that clients have registered.
+
+    Args:
+        stack: The configuration.
+        documents: Where registrations are kept.
+        banks: What `builtin::rag` searches.
+    """
+
+    def __init__(self, stack: Stack, documents: Documents, banks: Banks) -> None:
+        self._stack = stack
+        self._documents = documents
+        self._banks = banks
+        self._open: dict[str, tuple[str, Sequence[Tool], Toolgroup | None]] = {}
+
+    async def list(self) -> list[Entry]:
+        """All toolgroups, the configuration's first."""
+        return list((await self._entries()).values())
+
+    async def get(self, toolgroup_id: str) -> Entry:
+        """One toolgroup.
+
+        Raises:
+            NotFound: There is none of that id.
+        """
+        entries = await self._entries()
+        if (entry := entries.get(toolgroup_id)) is None:
+            raise NotFound(
+                f"Tool group {toolgroup_id!r} not found.", hint=f"There are: {', '.join(entries) or 'none'}."
+            )
+        return entry
+
+    async def tools(self, toolgroup_id: str) -> Sequence[Tool]:
+        """A toolgroup's tools; whatever must be connected for that is connected now.
+
+        Args:
+            toolgroup_id: Its id, or `group/tool`, which stands for the group.
+
+        Raises:
+            NotFound: There is none of that id.
+            ConfigError: It cannot be opened: a key or a package is missing.
+        """
+        _, tools = await self._opened(await self.get(_group(toolgroup_id)))
+        return tools
+
+    async def for_agent(self, name: str, args: Mapping[str, Any]) -> Shared:
+        """The tools of a toolgroup as one agent uses them.
+
+        Args:
+            name: The id of a group, or `group/tool` for one of its tools.
+            args: What the agent's configuration says; `vector_db_ids` for `builtin::rag`.
+
+        Raises:
+            NotFound: There is no such group or tool.
+            ConfigError: It cannot be opened.
+        """
+        entry = await self.get(_group(name))
+        given = {**entry.args, **args}
+        if entry.toolgroup_id == RAG:
+            return Shared("rag", [KnowledgeSearch(self._banks, given)])
+        prefix, tools = await self._opened(entry)
+        wanted = name.partition("/")[2]
+        chosen = [tool for tool in tools if not wanted or tool.definition.name == ALIASES.get(wanted, wanted)]
+        if not chosen:
+            raise NotFound(f"Tool group {entry.toolgroup_id!r} has no tool {wanted!r}.")
+        return Shared(prefix, chosen)
+
+    async def tool(self, name: str) -> tuple[Entry, Tool]:
+        """A tool by its name, or by `group/tool` where several groups have one of that name.
+
+        Raises:
+            NotFound: No toolgroup that could be opened has it.
+        """
+        group, _, tail = name.rpartition("/")
+        wanted = ALIASES.get(tail, tail)
+        for entry in await self.list():
+            if group and entry.toolgroup_id != group:
+                continue
+            if (tool := await self._named(entry, wanted)) is not None:
+                return entry, tool
+        raise NotFound(f"Tool {name!r} not found.", hint="GET /v1/tools lists them.")
+
+    async def register(self, entry: Entry) -> None:
+        """Adds a toolgroup behind an MCP server.
+
+        Raises:
+            InvalidInput: It has no address, or the configuration has a group of that id.
+        """
+        if entry.toolgroup_id in self._configured():
+            if entry.url is None:
+                return  # it is there already, which is what was asked for
+            raise InvalidInput(f"The configuration has a tool group {entry.toolgroup_id!r} already.")
+        if entry.url is None:
+            raise InvalidInput(
+                f"Tool group {entry.toolgroup_id!r} is none of this server's; a new one needs mcp_endpoint."
+            )
+        await self._documents.put(KIND, entry.toolgroup_id, asdict(entry))
+        await self._forget(entry.toolgroup_id)
+
+    async def unregister(self, toolgroup_id: str) -> None:
+        """Removes a toolgroup that was registered.
+
+        Raises:
+            NotFound: There is none of that id.
+            InvalidInput: It is one of the configuration's.
+        """
+        if not await self._documents.remove(KIND, toolgroup_id):
+            await self.get(toolgroup_id)
+            raise InvalidInput(
+                f"Tool group {toolgroup_id!r} stands in the server's configuration; it is removed there."
+            )
+        await self._forget(toolgroup_id)
+
+    async def aclose(self) -> None:
+        """Closes every group."""
+        for toolgroup_id in list(self._open):
+            await self._forget(toolgroup_id)
+
+    async def _named(self, entry: Entry, name: str) -> Tool | None:
+        try:
+            _, tools = await self._opened(entry)
+        except Exception:  # another group may have it; this one cannot be opened, which its own listing says
+            return None
+        return next((tool for tool in tools if tool.definition.name == name), None)
+
+    async def _opened(self, entry: Entry) -> tuple[str, Sequence[Tool]]:
+        if entry.toolgroup_id == RAG:
+            return "rag", [insert_into_memory(self._banks), KnowledgeSearch(self._banks, entry.args)]
+        if entry.toolgroup_id not in self._open:
+            opened = await run_in_thread(lambda: self._open_now(entry), "agentic-toolgroup")
+            self._open.setdefault(entry.toolgroup_id, opened)
+        name, tools, _ = self._open[entry.toolgroup_id]
+        return name, tools
+
+    def _open_now(self, entry: Entry) -> tuple[str, Sequence[Tool], Toolgroup | None]:
+        """Opens a group; it may start programs or connect, so it is done in a thread."""
+        config = self._stack.config
+        given = self._stack.toolgroups.get(entry.toolgroup_id)
+        if given is None:
+            name = entry.toolgroup_id
+            if entry.url is not None:
+                name = f"mcp::{name.rpartition('::')[2]}"
+                config = config.model_copy(update={"mcp": {name.removeprefix("mcp::"): MCPConfig(url=entry.url)}})
+            with using(config):
+                given = plugins.load("tools", name)(name)
+        if isinstance(given, Toolgroup):
+            return given.name, list(given), given
+        return entry.toolgroup_id.rpartition("::")[2], list(given), None
+
+    async def _forget(self, toolgroup_id: str) -> None:
+        _, _, group = self._open.pop(toolgroup_id, ("", (), None))
+        if group is not None:
+            await group.aclose()
+
+    async def _entries(self) -> dict[str, Entry]:
+        registered = await self._documents.all(KIND)
+        return {**self._configured(), **{document.name: Entry(**document.body) for document in registered}}
+
+    def _configured(self) -> dict[str, Entry]:
+        config = self._stack.config
+        ids = config.toolgroups
+        if ids is None:
+            ids = [name for name in plugins.names("tools") if not name.endswith("*")]
+            ids += [RAG, *(f"mcp::{name}" for name in config.mcp)]
+        return {name: Entry(name, _provider(name)) for name in dict.fromkeys([*self._stack.toolgroups, *ids])}
+
+
+def _group(name: str) -> str:
+    """The group's id in `group/tool`."""
+    return name.partition("/")[0]
+
+
+def _provider(toolgroup_id: str) -> str:
+    return "rag-runtime" if toolgroup_id == RAG else toolgroup_id.rpartition("::")[2].replace("_", "-")

@@ -1,0 +1,190 @@
+"""The turns that run: each in a task of its own, with its frames kept for whoever comes late or comes back.
+
+The server owns the turn. A request that starts one only follows it; when the client goes away the turn goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from typing import Any
+
+from ..keys import given
+from ..session import Session
+from ..types.errors import SessionBusy
+from ..types.events import Event, TurnStarted
+from . import errors
+from .sse import frame
+
+KEPT = 256
+"""How many turns' frames are kept after their end."""
+
+Present = Callable[[Event], Iterable[dict[str, Any]]]
+"""What an event becomes on the wire: no payload, one or several."""
+
+
+class Live:
+    """A turn on its way, or just ended.
+
+    Attributes:
+        session: The session it runs in.
+        turn_id: Its id, once it has one.
+        frames: What its stream has shown so far.
+        last: The payload of its end or pause, or None.
+        error: What ended it before its time, or None.
+    """
+
+    def __init__(self, session: Session, turn_id: str | None) -> None:
+        self.session = session
+        self.turn_id = turn_id
+        self.frames: list[bytes] = []
+        self.last: dict[str, Any] | None = None
+        self.error: Exception | None = None
+        self.task: asyncio.Task[None] | None = None
+        self._ended = False
+        self._news = asyncio.Event()
+
+    @property
+    def running(self) -> bool:
+        """Whether it goes on."""
+        return not self._ended
+
+    def add(self, new: bytes) -> None:
+        """Appends a frame and wakes the readers."""
+        self.frames.append(new)
+        self._wake()
+
+    def end(self) -> None:
+        """No more frames will come."""
+        self._ended = True
+        self._wake()
+
+    async def follow(self, after: int = 0) -> AsyncIterator[bytes]:
+        """Yields every frame behind the first `after` ones, as they come."""
+        position = after
+        while True:
+            news = self._news
+            if position < len(self.frames):
+                yield self.frames[position]
+                position += 1
+            elif self._ended:
+                return
+            else:
+                await news.wait()
+
+    async def started(self) -> None:
+        """Returns when the turn has an id, or has ended without one."""
+        while self.turn_id is None and not self._ended:
+            await self._news.wait()
+
+    async def ended(self) -> None:
+        """Returns when it has ended."""
+        while not self._ended:
+            await self._news.wait()
+
+    def _wake(self) -> None:
+        news, self._news = self._news, asyncio.Event()
+        news.set()
+
+
+class Turns:
+    """All turns that run here, and the last ones that ran."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[str, Live] = OrderedDict()
+        self._running: dict[str, Live] = {}
+        self._closing = False
+
+    def start(
+        self,
+        session: Session,
+        events: Callable[[], AsyncIterator[Event]],
+        present: Present,
+        *,
+        keys: Mapping[str, str] | None = None,
+        turn_id: str | None = None,
+        earlier: Live | None = None,
+    ) -> Live:
+        """Drives a turn in a task of its own.
+
+        Args:
+            session: Where it runs.
+            events: Starts it.
+            present: Makes the frames' payloads.
+            keys: Keys of web services that the client gave for this turn.
+            turn_id: The id under which it is found again, when it has one already.
+            earlier: The same turn before it paused; its frames stand before the new ones.
+
+        Raises:
+            SessionBusy: A turn runs in that session, or the server is about to end.
+        """
+        if self._closing:
+            raise SessionBusy("The server is about to end; it takes no new turns.")
+        running = self._running.get(session.session_id)
+        if running is not None and running.running:
+            raise SessionBusy(
+                f"A turn runs in session {session.session_id}.", hint="Wait until it has ended, or cancel it."
+            )
+        live = Live(session, turn_id)
+        live.frames += earlier.frames if earlier else []
+        self._running[session.session_id] = live
+        if turn_id is not None:
+            self._keep(live)
+
+        async def drive() -> None:
+            try:
+                with given(keys or {}):
+                    async for event in events():
+                        if isinstance(event, TurnStarted) and live.turn_id is None:
+                            live.turn_id = event.turn_id
+                            self._keep(live)
+                        for payload in present(event):
+                            live.last = payload
+                            live.add(frame({"event": {"payload": payload}}))
+            except Exception as error:
+                live.error = error
+                live.add(frame(errors.frame_of(error)))
+            finally:
+                if self._running.get(session.session_id) is live:
+                    del self._running[session.session_id]
+                live.end()
+
+        live.task = asyncio.create_task(drive())
+        return live
+
+    def find(self, turn_id: str) -> Live | None:
+        """A turn whose frames are still known here."""
+        return self._kept.get(turn_id)
+
+    def running_in(self, session_id: str) -> Live | None:
+        """The turn that runs in a session, or None."""
+        live = self._running.get(session_id)
+        return live if live is not None and live.running else None
+
+    @property
+    def count(self) -> int:
+        """How many turns run."""
+        return len(self._running)
+
+    async def drain(self, seconds: float) -> None:
+        """Takes no new turns, waits for those that run, and cancels those that are not done in time."""
+        self._closing = True
+        tasks = [live.task for live in self._running.values() if live.task]
+        if not tasks:
+            return
+        _, late = await asyncio.wait(tasks, timeout=seconds)
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
+
+    def _keep(self, live: Live) -> None:
+        if live.turn_id is None:
+            return
+        self._kept[live.turn_id] = live
+        self._kept.move_to_end(live.turn_id)
+        for turn_id in list(self._kept):
+            if len(self._kept) <= KEPT:
+                return
+            if not self._kept[turn_id].running:
+                del self._kept[turn_id]
