@@ -253,7 +253,7 @@ def test_no_course_of_events_reaches_an_illegal_step_or_leaves_a_call_without_a_
                 break
         else:
             return  # it died thirty times in one turn: nothing to check
-    for turn in driver.history.closed:
+    for turn in driver.history.ended():
         assert turn.status is TurnStatus.COMPLETED
         assert turn.reason is not None
         assert turn.completed_at is not None

@@ -5,7 +5,7 @@ Everything here grows by what a record adds; nothing is computed again from the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -41,7 +41,6 @@ class History:
 
     Attributes:
         session_id: The session.
-        closed: The turns that have ended, in order.
         state: The turn that has not, or None.
         messages: The conversation, without the system message.
         window: What of it the model is shown.
@@ -52,30 +51,83 @@ class History:
 
     def __init__(self, session_id: str, records: Iterable[Record] = ()) -> None:
         self.session_id = session_id
-        self.closed: list[Turn] = []
+        self._closed: list[Turn | tuple[Record, ...]] = []  # records: nobody has asked for that turn yet
         self.state: TurnState | None = None
         self.messages: list[Message] = []
         self.window = Window(self.messages)
         self.records = 0
         self.allowed: set[str] = set()
         self.masked: dict[str, dict[str, str]] = {}
+        self._attached: list[File] = []
+        self._attached_before = 0
         self._asked: list[Message] = []
         self._turn_begins = 0
         self._deltas: dict[str, PromptDelta] = {}
         self._last_prompt: tuple[str, str] | None = None
-        for record in records:
-            self.apply(record)
+        self.load(records)
 
     @property
     def turns(self) -> tuple[Turn, ...]:
         """All turns, an open one last."""
-        return (*self.closed, self.state.turn) if self.state else tuple(self.closed)
+        ended = self.ended()
+        return (*ended, self.state.turn) if self.state else tuple(ended)
+
+    def ended(self, last: int | None = None) -> list[Turn]:
+        """The turns that have ended, in order: all, or the last so many."""
+        first = 0 if last is None else max(0, len(self._closed) - last)
+        for place in range(first, len(self._closed)):
+            if not isinstance(turn := self._closed[place], Turn):
+                self._closed[place] = _turn_of(turn, self.session_id)
+        return [turn for turn in self._closed[first:] if isinstance(turn, Turn)]
 
     @property
     def attachments(self) -> tuple[File, ...]:
         """The files that the user attached, in order; not those of turns that a shield ended."""
-        messages = (message for turn in self.turns if turn.violation is None for message in turn.input_messages)
-        return tuple(file for one in messages if isinstance(one, UserMessage) for file in files_of(one.content))
+        return tuple(self._attached)
+
+    def load(self, records: Iterable[Record]) -> None:
+        """Takes in many records, as `apply` takes in one; turns are put together only when somebody asks for them.
+
+        Raises:
+            IllegalStep: A record cannot follow those before it; in a plain turn that has ended, when it is asked for.
+        """
+        turn: list[Record] = []
+        for record in records:
+            turn.append(record)
+            if isinstance(record, TurnClosed):
+                if self.state is None and _plain(turn):
+                    self._skim(turn)
+                else:
+                    for one in turn:
+                        self.apply(one)
+                turn = []
+        for record in turn:
+            self.apply(record)
+
+    def _skim(self, turn: Sequence[Record]) -> None:
+        """Takes in a plain turn that has ended: its messages now, the rest when somebody asks."""
+        for record in turn:
+            match record:
+                case TurnOpened():
+                    self._open(record)
+                case StepOpened(step=InferenceStep() as step, prompt=PromptDelta() as delta):
+                    self._deltas[step.step_id] = delta
+                    self.window.asked(step)
+                case StepClosed(outcome=Generation(message=message, usage=usage)):
+                    self.window.answered(usage)
+                    self.messages.append(message)
+        self.records += len(turn)
+        self._closed.append(tuple(turn))
+
+    def _open(self, record: TurnOpened) -> None:
+        self._turn_begins = len(self.messages)
+        self.window.turn_opened()
+        self._asked = [shown(message) for message in record.input_messages]
+        self.messages.extend(self._asked)
+        self._attached_before = len(self._attached)
+        for message in record.input_messages:
+            if isinstance(message, UserMessage):
+                self._attached += files_of(message.content)
 
     def apply(self, record: Record) -> TurnState:
         """Takes in one record and returns the state of its turn.
@@ -87,10 +139,7 @@ class History:
         self.records += 1
         match record:
             case TurnOpened():
-                self._turn_begins = len(self.messages)
-                self.window.turn_opened()
-                self._asked = [shown(message) for message in record.input_messages]
-                self.messages.extend(self._asked)
+                self._open(record)
             case StepOpened(step=InferenceStep() as step, prompt=PromptDelta() as delta):
                 self._deltas[step.step_id] = delta
                 self.window.asked(step)
@@ -157,10 +206,11 @@ class History:
         self.messages[-1] = replace(last, context=last.context.removesuffix(found.inserted) + inserted)
 
     def _finish(self, turn: Turn) -> None:
-        self.closed.append(turn)
+        self._closed.append(turn)
         if turn.failure and turn.failure.error == ContextOverflow.__name__ and not turn.tool_calls:
             del self.messages[self._turn_begins :]  # it would not fit the next time either
         if turn.violation is not None:
+            del self._attached[self._attached_before :]
             # The model must not meet blocked content again: of this turn it keeps at most a clean question and the
             # refusal (DESIGN, promise 6).
             del self.messages[self._turn_begins :]
@@ -192,6 +242,27 @@ class History:
         if step_id not in self._deltas:
             raise NotFound(f"Session {self.session_id!r} has no inference step {step_id!r}.")
         return _resolve(self._deltas, step_id)
+
+
+def _plain(turn: Sequence[Record]) -> bool:
+    """Whether a turn that has ended is inferences and nothing else, all of them good."""
+    for record in turn:
+        match record:
+            case TurnOpened() | TurnClosed(violation=None, failure=None):
+                pass
+            case StepOpened(step=InferenceStep()) | StepClosed(outcome=Generation()):
+                pass
+            case _:
+                return False
+    return isinstance(turn[0], TurnOpened)
+
+
+def _turn_of(records: Iterable[Record], session_id: str) -> Turn:
+    state: TurnState | None = None
+    for record in records:
+        state = advance(state, record, session_id)
+    assert state is not None  # noqa: S101 - there are records
+    return state.turn
 
 
 def shown(message: MessageT) -> MessageT:

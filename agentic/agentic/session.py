@@ -6,7 +6,7 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from typing import Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from .answers import ImageLike, Input, decisions_of, messages_of, waits_for
 from .approvals import allow_always
@@ -26,6 +26,9 @@ from .types.events import Event
 from .types.messages import Message
 from .types.steps import InferenceStep, Step
 from .types.turns import EndReason, Limits, PendingCall, Turn, TurnStatus
+
+if TYPE_CHECKING:
+    from .replay import Replay
 
 Start: TypeAlias = Callable[[Emit], Run]
 T = TypeVar("T")
@@ -213,6 +216,23 @@ class Session:
         await self._store.fork(self.session_id, fork.session_id, at=_id_of(at))
         return await fork.aload()
 
+    async def areplay(self, turn: Turn | str | None = None) -> Replay:
+        """Runs stored turns again, on the recorded answers of models, tools and shields; nothing is asked or written.
+
+        Args:
+            turn: The one to run; default: all of them.
+
+        Returns:
+            Where steps come out otherwise with the agent and the code of today; prompts are compared to the letter.
+
+        Raises:
+            NotFound: There is no such session or turn.
+        """
+        from .replay import replay
+
+        records = await self._store.read(self.session_id)
+        return await replay(self.session_id, records, self._setup, _id_of(turn))
+
     # -- the sync face ------------------------------------------------------------------------------------------------
 
     def run(
@@ -257,6 +277,10 @@ class Session:
         """A new session with the same history; see `afork`."""
         return run_sync(self.afork(session_id, at=at))
 
+    def replay(self, turn: Turn | str | None = None) -> Replay:
+        """Runs stored turns again, on what was recorded; see `areplay`."""
+        return run_sync(self.areplay(turn))
+
     # -- inside -------------------------------------------------------------------------------------------------------
 
     async def _begin(self, messages: Sequence[Message], limits: Limits | None, emit: Emit) -> Turn:
@@ -288,8 +312,9 @@ class Session:
     async def _learn(self, turn: Turn) -> Turn:
         """Hands a turn to the banks that learn, and the one before it where that is not known to have been learnt."""
         if self._learners and turn.status is TurnStatus.COMPLETED:
-            closed = self._history.closed if self._history else [turn]
-            self._taught = await teach(self._learners, closed[-1 if self._taught else -2 :], self._setup.inference)
+            last = 1 if self._taught else 2
+            turns = self._history.ended(last) if self._history else [turn]
+            self._taught = await teach(self._learners, turns, self._setup.inference)
         return turn
 
     async def _hold(self, work: Callable[[Start, History], Awaitable[T]]) -> T:
@@ -309,8 +334,7 @@ class Session:
     async def _catch_up(self, history: History) -> None:
         records = await self._store.read(self.session_id, after=history.records)
         with collector_paused():
-            for record in records:
-                history.apply(record)
+            history.load(records)
 
     async def _supervise(self, turn: Coroutine[Any, Any, Turn]) -> Turn:
         """Runs a turn as a task of its own, which `acancel` can end."""
@@ -319,9 +343,9 @@ class Session:
             return await task
         except asyncio.CancelledError:
             waiter = asyncio.current_task()
-            if (waiter and waiter.cancelling()) or not self._history or not self._history.closed:
+            if (waiter and waiter.cancelling()) or not self._history or not (ended := self._history.ended(1)):
                 raise
-            return self._history.closed[-1]
+            return ended[0]
 
     async def _stream(self, turn: Callable[[Emit], Coroutine[Any, Any, Turn]]) -> AsyncIterator[Event]:
         log = EventLog()
