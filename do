@@ -11,6 +11,7 @@ usage() {
 ./do demo           install what it takes to run, and see a small model call tools
 ./do test [ARG..]   run the tests; what follows goes to pytest
 ./do fuzz [ARG..]   run the tests that fuzz for a minute
+./do soak [ARG..]   inject faults for AGENTIC_SOAK_MINUTES (20) and check that nothing was lost or leaked
 ./do docs           run every block of the README and docs/, and every example
 ./do lint           ruff: rules and layout
 ./do format         ruff: repair both
@@ -119,8 +120,9 @@ demo)
     .venv/bin/agentic demo "$@"
     ;;
 setup) setup run dev ;;
-test) with_tools pytest -m 'not fuzz' "$@" ;;
+test) with_tools pytest -m 'not fuzz and not soak' "$@" ;;
 fuzz) with_tools pytest -m fuzz "$@" ;;
+soak) with_tools pytest -m soak -s "$@" ;;
 docs) with_tools pytest tests/test_docs.py tests/test_examples.py "$@" ;;
 lint)
     with_tools ruff check .

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from postgres import PostgreSQL, why_not
+
 KEYS = (
     *("OPENAI_BASE_URL", "OPENAI_API_KEY", "RAW_BASE_URL", "RAW_API_KEY", "OLLAMA_HOST", "LLAMA_STACK_BASE_URL"),
     *("AGENTIC_GUARD_MODEL", "TAVILY_API_KEY", "BRAVE_SEARCH_API_KEY", "WOLFRAM_ALPHA_API_KEY", "WOLFRAM_ALPHA_APPID"),
@@ -35,6 +37,15 @@ def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AGENTIC_CONFIG_DIR", str(tmp_path / "config"))
     for name in KEYS:
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgreSQL]:
+    """One PostgreSQL server with pgvector for the whole run; `with postgresql.database() as url` for a test's own."""
+    if because := why_not():
+        pytest.skip(because)
+    with PostgreSQL() as server:
+        yield server
 
 
 KEPT_THREADS = ("agentic-portal", "asyncio_")

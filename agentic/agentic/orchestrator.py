@@ -47,6 +47,7 @@ from .types.steps import (
     InferenceStep,
     LeftOut,
     MemoryRetrievalStep,
+    Retrieval,
     Touchpoint,
 )
 from .types.tools import ToolCall, ToolResponse, ToolStatus
@@ -254,19 +255,22 @@ class Run:
         return completion
 
     async def _retrieve(self) -> None:
-        journal, setup = self._journal, self._setup
-        turn = journal.state.turn
-        names = tuple(bank.name for bank in setup.memory)
+        journal, turn = self._journal, self._journal.state.turn
+        names = tuple(bank.name for bank in self._setup.memory)
         journal.open_step(MemoryRetrievalStep(step_id=new_id(), turn_id=turn.turn_id, started_at=now(), banks=names))
         await journal.flush()
         try:
-            found = await recall(setup.recall, setup.memory, journal.history.messages, setup.inference, setup.retries)
+            found = await self._recall()
         except Exception as error:
             self._fail(error)
             return
         if self._budget:
             self._budget.spend(found.usage.total)
         journal.close_step(found)
+
+    async def _recall(self) -> Retrieval:
+        setup, messages = self._setup, self._journal.history.messages
+        return await recall(setup.recall, setup.memory, messages, setup.inference, setup.retries)
 
     def _fail(self, error: Exception) -> None:
         self._error = error

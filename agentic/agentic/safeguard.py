@@ -36,6 +36,9 @@ from .types.steps import (
 )
 from .types.tools import ToolCall, ToolResponse
 
+NOT_SEEN = "The turn ended first."
+"""The error of a verdict on what no shield had seen when the turn ended."""
+
 
 @dataclass(frozen=True, slots=True)
 class Subject:
@@ -79,8 +82,7 @@ class Safeguard:
         self._journal.open_step(self._step(touchpoint))
         refusal = SafetyViolation("The turn ended before its shields had looked at this.")
         verdicts = tuple(
-            Verdict(shield.shield_id, refusal, error="The turn ended first.")
-            for shield in self._setup.shields[touchpoint]
+            Verdict(shield.shield_id, refusal, error=NOT_SEEN) for shield in self._setup.shields[touchpoint]
         )
         self._close(touchpoint, replace(early, verdicts=(*early.verdicts, *verdicts)))
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 Start: TypeAlias = Callable[[Emit], Run]
 T = TypeVar("T")
+_driven: set[asyncio.Task[None]] = set()
 
 
 class Session:
@@ -129,7 +130,11 @@ class Session:
             yield event
 
     async def afollow(self, after: int = 0) -> AsyncIterator[Event]:
-        """Yields the events of the turn last streamed by this object, from number `after` on (from 0)."""
+        """Yields the events of the turn last streamed by this object, from number `after` on (from 0).
+
+        Raises:
+            AgenticError: The one that the turn ended with, after its last event.
+        """
         if self._events is None:
             raise TurnPending("No turn was streamed by this session object.")
         async for event in self._events.follow(after):
@@ -354,13 +359,17 @@ class Session:
             self._events = log  # not before the session is ours: another turn's events may be followed
             log.add(event)
 
-        async def drive() -> Turn:
+        async def drive() -> None:
             try:
-                return await turn(add)
+                await turn(add)
+            except Exception as error:
+                log.end(error)  # for whoever reads then
             finally:
                 log.end()
 
         task = asyncio.create_task(drive())
+        _driven.add(task)  # a loop alone does not keep its tasks, and the reader may leave
+        task.add_done_callback(_driven.discard)
         try:
             async for event in log.follow():
                 yield event

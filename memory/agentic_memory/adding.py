@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agentic.threads import run_in_thread
-from agentic.types.errors import AgenticError, ConfigError, InvalidInput
+from agentic.types.errors import AgenticError, InvalidInput
 
+from .computing import Embedder, as_bytes, forget_aside, hash_of, no_embedding, pin
 from .report import Report
 from .rows import Change, Entry, Rows, Tx, known, put
 from .rows.documents import as_json, clean
@@ -25,50 +25,7 @@ if TYPE_CHECKING:
 
 _GROUP = 1_000
 """Chunks that are stored in one transaction, unless a second has passed before there are as many."""
-_ASKED = 256
-"""Texts that are embedded before their vectors are put aside, for the case of an interruption."""
-PUT_ASIDE = 1.0
-"""Seconds of computing that an interruption may cost."""
 _LONGEST_NAME = 4_000
-
-
-def pin(tx: Tx, fingerprint: Fingerprint) -> None:
-    """Notes which embedding the bank's vectors are of.
-
-    Raises:
-        ConfigError: The bank has vectors of another one.
-    """
-    mine = asdict(fingerprint)
-    pinned = tx.bank.settings.setdefault("fingerprint", mine)
-    if pinned != mine:
-        raise ConfigError(
-            f"The bank {tx.bank.name!r} has vectors of {pinned['model']} ({pinned['dimension']} numbers), not of"
-            f" {fingerprint.model} ({fingerprint.dimension}), or of other weights.",
-            hint="Open it with that embedding, or compute its vectors anew: bank.reembed().",
-        )
-
-
-def normalised(vectors: Any, count: int, dimension: int | None = None) -> Vectors:
-    """Vectors as float32 rows of length 1; zeros stay zeros.
-
-    Raises:
-        InvalidInput: There are not `count` finite ones of `dimension` numbers.
-    """
-    import numpy as np
-
-    try:
-        given: Vectors = np.ascontiguousarray(vectors, dtype=np.float32)
-    except (TypeError, ValueError, OverflowError):
-        raise InvalidInput("Vectors are an array of numbers of shape (texts, dimension).") from None
-    if given.ndim != 2 or len(given) != count or not given.shape[1]:
-        raise InvalidInput(f"For {count} texts there must be {count} vectors; these have the shape {given.shape}.")
-    if dimension is not None and given.shape[1] != dimension:
-        raise InvalidInput(f"The bank's vectors have {dimension} numbers, these {given.shape[1]}.")
-    lengths = np.sqrt(np.einsum("ij,ij->i", given, given, dtype=np.float64))[:, None]
-    if not np.isfinite(lengths).all():
-        raise InvalidInput("Vectors must be finite: one holds NaN or infinity.")
-    unit: Vectors = np.divide(given, lengths, out=np.zeros_like(given), where=lengths > 0, casting="unsafe")
-    return unit
 
 
 def name_of(given: Any, content: str | bytes) -> str:
@@ -78,84 +35,10 @@ def name_of(given: Any, content: str | bytes) -> str:
         InvalidInput: It cannot be one.
     """
     if given is None:
-        return f"sha256:{hashlib.sha256(_bytes(content)).hexdigest()[:32]}"
+        return f"sha256:{hashlib.sha256(as_bytes(content)).hexdigest()[:32]}"
     if not isinstance(given, str) or not given.strip() or len(given) > _LONGEST_NAME:
         raise InvalidInput(f"A document's id is text of 1 to {_LONGEST_NAME} characters, not {given!r:.80}.")
     return clean(given)
-
-
-def hash_of(content: str | bytes, *told: object) -> bytes:
-    """SHA-256 over a document and everything that is said of it."""
-    state = hashlib.sha256(json.dumps(told, ensure_ascii=True, default=str).encode())
-    state.update(_bytes(content))
-    return state.digest()
-
-
-def _bytes(content: str | bytes) -> bytes:
-    return content if isinstance(content, bytes) else content.encode("utf-8", "surrogatepass")
-
-
-@dataclass(slots=True)
-class Embedder:
-    """Vectors for the chunks of one bank, each text computed once."""
-
-    rows: Rows
-    embedding: Embedding
-    computed: int = 0
-
-    async def vectors(self, texts: Sequence[str], there: Mapping[str, bytes]) -> Vectors:
-        """One row for each text; those in `there` and those put aside before are not computed."""
-        import numpy as np
-
-        fingerprint = await self.embedding.fingerprint()
-        # What a fast model gives at once need not be put aside, nor looked for.
-        found: dict[str, bytes] = {text: there[text] for text in texts if text in there}
-        missing = list(dict.fromkeys(text for text in texts if text not in found))
-        if missing:
-            found |= await self._put_aside(missing, fingerprint)
-        missing = [text for text in missing if text not in found]
-        aside: dict[str, bytes] = {}
-        since = time.monotonic()
-        for start in range(0, len(missing), _ASKED):
-            part = missing[start : start + _ASKED]
-            given = normalised(await self.embedding.embed(part), len(part), fingerprint.dimension)
-            self.computed += len(part)
-            fresh = {text: vector.tobytes() for text, vector in zip(part, given, strict=True)}
-            found |= fresh
-            aside |= fresh
-            if start + _ASKED < len(missing) and time.monotonic() - since >= PUT_ASIDE:
-                await self.rows.write(lambda tx, kept=aside: _put_aside(tx, kept, fingerprint))  # type: ignore[misc]
-                aside, since = {}, time.monotonic()
-        if not texts:
-            return np.zeros((0, fingerprint.dimension), dtype=np.float32)
-        return np.frombuffer(b"".join(found[text] for text in texts), dtype=np.float32).reshape(len(texts), -1)
-
-    async def _put_aside(self, texts: Sequence[str], fingerprint: Fingerprint) -> dict[str, bytes]:
-        keys = {_key(text, fingerprint): text for text in texts}
-
-        def work(tx: Tx) -> dict[str, bytes]:
-            rows = tx.all("SELECT hash, vector FROM agentic_bank_pending WHERE bank = ?", (tx.bank.id,))
-            return {keys[bytes(key)]: bytes(vector) for key, vector in rows if bytes(key) in keys}
-
-        return await self.rows.read(work)
-
-
-def _put_aside(tx: Tx, vectors: Mapping[str, bytes], fingerprint: Fingerprint) -> None:
-    tx.many(
-        "INSERT INTO agentic_bank_pending (bank, hash, vector) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
-        [(tx.bank.id, _key(text, fingerprint), vector) for text, vector in vectors.items()],
-    )
-
-
-def forget_aside(tx: Tx, texts: Iterable[str], fingerprint: Fingerprint) -> None:
-    """Removes vectors that were put aside for documents that are stored now."""
-    if tx.one("SELECT 1 FROM agentic_bank_pending WHERE bank = ? LIMIT 1", (tx.bank.id,)):
-        keys = [(tx.bank.id, _key(text, fingerprint)) for text in texts]
-        tx.many("DELETE FROM agentic_bank_pending WHERE bank = ? AND hash = ?", keys)
-
-
-def _key(text: str, fingerprint: Fingerprint) -> bytes:
-    return hash_of(text, fingerprint.model, fingerprint.dimension, fingerprint.weights)
 
 
 @dataclass(slots=True)
@@ -265,11 +148,6 @@ def _with_vectors(entries: Sequence[Entry], vectors: Vectors) -> list[Entry]:
     return ready
 
 
-def no_embedding() -> ConfigError:
-    """The error for a bank that can make no vectors."""
-    return ConfigError("This bank was opened with embedding=None: it needs given vectors.", hint="Name an embedding.")
-
-
 async def add_sources(
     adder: Adder,
     sources: Iterable[str | Path | Document],
@@ -333,7 +211,7 @@ def entries_of(
     for number, text in enumerate(texts):
         check_text(text)
         said = metadata[number] if metadata is not None else {}
-        content = _bytes(text)
+        content = as_bytes(text)
         state = hashlib.sha256(as_json(said).encode())
         state.update(content)
         if vectors is not None:

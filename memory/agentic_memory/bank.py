@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 
@@ -12,7 +13,7 @@ from agentic.threads import run_in_thread
 from agentic.types.errors import InvalidInput, NotFound
 from agentic.types.steps import Hit
 
-from . import adding, searching, upkeep
+from . import adding, computing, searching, upkeep
 from .report import DocumentInfo, Report, Verification
 from .rows import Filter, Rows, Tx, known, matching, remove, remove_all
 from .searching import Mode, Reranker, Search
@@ -169,7 +170,7 @@ class MemoryBank:
         adder = adding.Adder(self._rows, self._embedding)
         matrix, fingerprint = None, None
         if vectors is not None:
-            matrix = adding.normalised(vectors, len(texts))
+            matrix = computing.normalised(vectors, len(texts))
             fingerprint = await self._fingerprint_of(matrix.shape[1])
         for start in range(0, len(texts), _TEXTS):
             part = slice(start, start + _TEXTS)
@@ -271,7 +272,6 @@ class MemoryBank:
             ConfigError: The bank has vectors of another embedding, or needs one.
         """
         chosen: Mode = mode or ("hybrid" if self._embedding is not None or vector is not None else "keyword")
-        reranking = self._reranker is not None
         search = Search(
             query=query,
             k=k,
@@ -284,16 +284,18 @@ class MemoryBank:
             neighbours=neighbours,
         )
         searching.check(search)
+        if self._reranker is not None:
+            search = replace(search, k=4 * k)
         if not query.strip() and vector is None:
             return ()
         fingerprint = None
         if chosen != "keyword":
             asked, fingerprint = await self._vector_of(query, vector)
-            search = _asked(search, asked, 4 * k if reranking else k)
+            search = replace(search, vector=asked)
 
         def work(tx: Tx) -> list[Hit]:
             if fingerprint is not None and "fingerprint" in tx.bank.settings:
-                adding.pin(tx, fingerprint)
+                computing.pin(tx, fingerprint)
             return searching.find(tx, search, self._dense, self._filters, self.name)
 
         hits = await self._rows.read(work)
@@ -323,7 +325,11 @@ class MemoryBank:
         return await self._rows.write(lambda tx: upkeep.verified(tx, self._dense))
 
     async def aoptimise(self) -> None:
-        """Waits until the index of a bank of more than 50,000 chunks is built; searches begin that by themselves."""
+        """Waits until the index of a large bank is built.
+
+        In SQLite that is one of more than 50,000 chunks, and searches begin it by themselves; in PostgreSQL one of more
+        than 10,000, which gets its HNSW index by this call only.
+        """
         await self._rows.read(self._dense.refresh)
         await run_in_thread(self._dense.build)
 
@@ -334,7 +340,7 @@ class MemoryBank:
             ConfigError: The bank was opened without an embedding.
         """
         if self._embedding is None:
-            raise adding.no_embedding()
+            raise computing.no_embedding()
         return await upkeep.reembed(self._rows, self._embedding)
 
     async def aexport(self, file: str | Path) -> int:
@@ -352,8 +358,9 @@ class MemoryBank:
 
     async def adrop(self) -> None:
         """Removes the bank from its store, and closes it."""
-        await self._rows.drop()
+        uid = await self._rows.drop()
         await self.aclose()
+        self._dense.discard(uid)
 
     async def aclose(self) -> None:
         """Frees files, connections, threads, and the embedding unless it was given as an object."""
@@ -415,19 +422,13 @@ class MemoryBank:
     async def _vector_of(self, query: str, vector: Any) -> tuple[Any, Fingerprint]:
         if vector is None:
             if self._embedding is None:
-                raise adding.no_embedding()
+                raise computing.no_embedding()
             fingerprint = await self._embedding.fingerprint()
-            return adding.normalised(await self._embedding.embed([query]), 1, fingerprint.dimension)[0], fingerprint
+            return computing.normalised(await self._embedding.embed([query]), 1, fingerprint.dimension)[0], fingerprint
         import numpy as np
 
-        asked = adding.normalised(np.asarray(vector, dtype=np.float32).reshape(1, -1), 1)[0]
+        asked = computing.normalised(np.asarray(vector, dtype=np.float32).reshape(1, -1), 1)[0]
         return asked, await self._fingerprint_of(len(asked))
-
-
-def _asked(search: Search, vector: Any, k: int) -> Search:
-    from dataclasses import replace
-
-    return replace(search, vector=vector, k=k)
 
 
 def _dense(rows: Rows) -> Any:

@@ -121,6 +121,10 @@ class Index:
                 parts.append(inverted.vector_to_array(self._tail.id_map))
             return np.sort(np.concatenate(parts)) + low if parts else np.zeros(0, dtype=np.int64)
 
+    def discard(self, uid: str) -> None:
+        """Removes the files of a bank that was dropped."""
+        inverted.discard(Path(self._rows.where), uid)
+
     def close(self) -> None:
         """Waits for a build that is under way."""
         self._closed = True

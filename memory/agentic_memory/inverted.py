@@ -224,7 +224,11 @@ def _read(file: Path) -> Inverted:
 
 def _files(database: Path, uid: str) -> list[tuple[int, Path]]:
     found = []
-    for file in database.parent.iterdir():
+    try:
+        beside = list(database.parent.iterdir())
+    except OSError:
+        return []
+    for file in beside:
         name, _, ending = file.name.removesuffix(".index").rpartition(".")
         if file.suffix == ".index" and name == f"{database.name}.{uid}" and ending.isdecimal():
             found.append((int(ending), file))

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from .rows import Rows, Tx, span
-from .rows.documents import as_pgvector
+from .rows.documents import as_pgvector, unindex
+from .rows.schema import near_index
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,18 +34,24 @@ class PgVector:
 
     def search(self, tx: Tx, vector: Vectors, k: int, allowed: Numbers | None) -> list[tuple[int, float]]:
         """The nearest chunks as numbers and cosines, best first; fewer than `k` only when there are no more."""
+        found = self._search(tx, vector, k, allowed)
+        if allowed is not None and len(found) < min(k, len(allowed)):  # the index gave up before it had found them
+            tx.run("SET LOCAL enable_indexscan = off")
+            found = self._search(tx, vector, k, allowed)
+        return found
+
+    def _search(self, tx: Tx, vector: Vectors, k: int, allowed: Numbers | None) -> list[tuple[int, float]]:
         low, high = span(tx)
         asked = as_pgvector(vector.tobytes())
         cast = f"vector({len(vector)})"
-        among, values = "", []
-        if allowed is not None:
-            among, values = " AND chunk = ANY(?)", [allowed.tolist()]
+        among, values = (" AND chunk = ANY(?)", [allowed.tolist()]) if allowed is not None else ("", [])
         tx.run(f"SET LOCAL hnsw.ef_search = {min(1_000, max(_CANDIDATES, 4 * k))}")
-        tx.run("SET LOCAL hnsw.iterative_scan = strict_order")  # a filter does not make results fewer
+        tx.run("SET LOCAL hnsw.iterative_scan = strict_order")
         # The bank's bounds are written out: only so does its partial index serve.
         rows = tx.all(
-            f"SELECT chunk, -(CAST(vector AS {cast}) <#> CAST(? AS {cast})) FROM agentic_bank_vectors"  # noqa: S608 - numbers
-            f" WHERE chunk > {low} AND chunk < {high}{among} ORDER BY CAST(vector AS {cast}) <#> CAST(? AS {cast}) LIMIT ?",
+            f"SELECT chunk, -(CAST(vector AS {cast}) <#> CAST(? AS {cast})) FROM agentic_bank_vectors"  # noqa: S608
+            f" WHERE chunk > {low} AND chunk < {high}{among}"
+            f" ORDER BY CAST(vector AS {cast}) <#> CAST(? AS {cast}) LIMIT ?",
             [asked, *values, asked, k],
         )
         return [(number, float(score)) for number, score in rows]
@@ -63,6 +70,9 @@ class PgVector:
     def numbers(self, _tx: Tx) -> None:
         """There is no copy of the rows that could differ."""
 
+    def discard(self, uid: str) -> None:
+        """There are no files."""
+
     def close(self) -> None:
         """Nothing is held."""
 
@@ -72,10 +82,9 @@ class PgVector:
             0,
         )
         dimension = tx.bank.settings.get("fingerprint", {}).get("dimension", 0)
-        name = f"agentic_bank_near_{tx.bank.id}"
-        tx.run(f"DROP INDEX IF EXISTS {name}")  # it may be of an earlier embedding's dimension
+        unindex(tx)
         if count > LEAST and 0 < dimension <= _MOST_DIMENSIONS:
             tx.run(
-                f"CREATE INDEX {name} ON agentic_bank_vectors USING hnsw"
+                f"CREATE INDEX {near_index(tx.bank.id)} ON agentic_bank_vectors USING hnsw"
                 f" ((CAST(vector AS vector({int(dimension)}))) vector_ip_ops) WHERE chunk > {low} AND chunk < {high}"
             )

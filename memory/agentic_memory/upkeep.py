@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from agentic.types.errors import InvalidInput, NotFound, StoreCorrupt
 
-from .adding import Adder, Embedder, forget_aside, normalised
+from .adding import Adder
+from .computing import Embedder, forget_aside, normalised
 from .report import DocumentInfo, Report, Verification
 from .rows import Entry, Filter, Rows, Tx, compile_filter, span
-from .rows.documents import as_json, digest, hash_of_update, insert_vectors
+from .rows.documents import as_json, digest, hash_of_update, insert_vectors, unindex
 from .rows.schema import words_table
 from .rows.vectors import blobs_between
 from .types import Chunk, Embedding, Fingerprint
@@ -267,6 +268,7 @@ async def reembed(rows: Rows, embedding: Embedding) -> int:
         if [number for number, _ in _texts(tx)] != [number for number, _ in chunks]:
             raise StoreCorrupt("The bank changed while its vectors were computed.", hint="Call reembed again.")
         low, high = span(tx)
+        unindex(tx)
         tx.run("DELETE FROM agentic_bank_vectors WHERE chunk > ? AND chunk < ?", (low, high))
         insert_vectors(tx, [(number, vector.tobytes()) for (number, _), vector in zip(chunks, vectors, strict=True)])
         tx.bank.settings["fingerprint"] = asdict(fingerprint)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from agentic.types.errors import StoreLocked
-from agentic_memory import MemoryBank, adding
+from agentic_memory import MemoryBank, computing
 from agentic_memory.types import Document
 from memory.vectors import Words
 
@@ -110,8 +110,8 @@ class Breaking(Words):
 
 def test_an_interrupted_ingest_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "agent.db"
-    monkeypatch.setattr(adding, "_ASKED", 10)
-    monkeypatch.setattr(adding, "PUT_ASIDE", 0.0)
+    monkeypatch.setattr(computing, "_ASKED", 10)
+    monkeypatch.setattr(computing, "PUT_ASIDE", 0.0)
     text = "\n\n".join(f"# Part {part}\n\n" + f"subject{part} is told. " * 50 for part in range(60))
     document = Document(content=text, id="book", mime_type="text/markdown")
     breaking = Breaking(45)

@@ -89,6 +89,13 @@ def test_the_file_is_used_brought_up_to_date_and_made_anew(bank: MemoryBank, fil
             assert reader.verify().ok
 
 
+def test_a_dropped_bank_leaves_no_index(bank: MemoryBank, file: Path) -> None:
+    bank.optimise()
+    assert list(file.parent.glob("*.index"))
+    bank.drop()
+    assert not list(file.parent.glob("*.index"))
+
+
 def test_an_inverted_index_shrinks_and_grows(bank: MemoryBank) -> None:
     bank.optimise()
     fill(bank, COUNT, 1000, seed=2)

@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from agentic.config import ServerConfig
+from agentic.server.patience import PatientProtocol
 from agentic.server.serving import check
 from agentic.types.errors import ConfigError
 
@@ -101,6 +102,17 @@ def test_a_body_that_drips_is_given_up(url: str) -> None:
         assert b" 408 " in raw.recv(100)
 
 
+def test_a_head_that_drips_is_given_up(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(PatientProtocol, "head_seconds", 0.3)
+    parts = urlsplit(url)
+    ok = b"GET /v1/health HTTP/1.1\r\nhost: localhost\r\n\r\n"
+    for begun in (b"", b"GET /v1/health HTTP/1.1\r\nhost: loc", ok + b"GET /v1/he"):
+        with socket.create_connection((parts.hostname, parts.port), timeout=5) as raw:
+            raw.sendall(begun)
+            answer = b"".join(iter(lambda: raw.recv(1000), b""))
+            assert answer.count(b" 200 OK") == begun.count(ok)
+
+
 def test_every_answer_has_a_trace_id(url: str) -> None:
     answers = [httpx.get(f"{url}/v1/health"), httpx.get(f"{url}/nowhere"), httpx.get(url, headers={"host": "x"})]
     assert [answer.status_code for answer in answers] == [200, 404, 403]
@@ -130,3 +142,20 @@ def test_a_server_for_others_needs_a_token(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("AGENTIC_SERVER_TOKEN", TOKEN)
     check(ServerConfig(host="0.0.0.0"))
     assert TOKEN not in repr(ServerConfig(token=TOKEN))
+
+
+def test_half_a_surrogate_pair_breaks_nothing(url: str) -> None:
+    bad = "\\ud800"
+    bodies = {
+        "/v1/models": f'{{"model_id": "{bad}", "provider_id": "openai"}}',
+        "/v1/toolgroups": f'{{"toolgroup_id": "{bad}", "mcp_endpoint": {{"uri": "http://127.0.0.1/"}}}}',
+        "/v1/shields": f'{{"shield_id": "{bad}", "provider_shield_id": "pii"}}',
+        "/v1/vector-dbs": f'{{"vector_db_id": "{bad}", "embedding_model": "{bad}"}}',
+        "/v1/memory_banks": f'{{"name": "{bad}", "config": {{"type": "keyword"}}}}',
+        "/v1/inference/chat-completion": f'{{"model_id": "{bad}", "messages": []}}',
+        "/v1/tool-runtime/invoke": f'{{"tool_name": "{bad}", "kwargs": {{}}}}',
+        "/v1/agents": f'{{"agent_config": {{"{bad}": 1, "model": "{bad}", "instructions": {{"{bad}": 1}}}}}}',
+    }
+    for path, body in bodies.items():
+        refused = httpx.post(f"{url}{path}", content=body, headers={"content-type": "application/json"})
+        assert refused.status_code == 400, path

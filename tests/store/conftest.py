@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,27 +14,21 @@ from agentic.types.records import PromptDelta, Record, StepClosed, StepOpened, T
 from agentic.types.steps import Generation, InferenceStep
 from agentic.types.turns import EndReason, Limits
 
-POSTGRESQL = os.environ.get("AGENTIC_TEST_POSTGRESQL", "")
-"""The URL of an empty database that the tests may use; without it they run on memory and SQLite only."""
-KINDS = ["memory", "sqlite", *(["postgresql"] if POSTGRESQL else [])]
+KINDS = ["memory", "sqlite", "postgresql"]
 
 OpenStore = Callable[[], Store]
 MakeTurn = Callable[[str], list[Record]]
 
 
 @pytest.fixture(params=KINDS)
-def open_any(request: pytest.FixtureRequest, tmp_path: Path) -> OpenStore:
+def open_any(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[OpenStore]:
     """Opens the test's store; the same one each time, but for memory."""
-    where = {"memory": None, "sqlite": str(tmp_path / "sessions.db"), "postgresql": POSTGRESQL}[request.param]
     if request.param == "postgresql":
-        from sqlalchemy import create_engine, text
-
-        engine = create_engine(POSTGRESQL)
-        with engine.begin() as connection:
-            connection.execute(text("DROP SCHEMA public CASCADE"))
-            connection.execute(text("CREATE SCHEMA public"))
-        engine.dispose()
-    return lambda: open_store(where)
+        with request.getfixturevalue("postgresql").database() as url:
+            yield lambda: open_store(url)
+    else:
+        where = tmp_path / "sessions.db" if request.param == "sqlite" else None
+        yield lambda: open_store(where)
 
 
 @pytest.fixture

@@ -222,6 +222,11 @@ class Agents:
             _keep(self._agents, agent_id, await self._build(agent_id, config))
         return self._agents[agent_id]
 
+    def forget(self) -> None:
+        """Builds agents anew from here on: something that they name was added or removed."""
+        self._agents.clear()
+        self._sessions.clear()
+
     async def _build(self, agent_id: str, config: AgentConfig) -> Agent:
         inference = await self._models.inference(config.model)
         if config.response_format is not None:

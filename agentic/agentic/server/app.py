@@ -42,6 +42,7 @@ ROUTERS = (
     "llama_stack.vector",
     "llama_stack.memory",
     "openai.chat",
+    "openai.completions",
     "openai.embeddings",
     "openai.models",
     "openai.files",
@@ -49,6 +50,7 @@ ROUTERS = (
     "openai.responses",
     "openai.conversations",
     "openai.vector_stores",
+    "openai.vector_files",
 )
 """Modules of this package that each have a `router`, in the order in which their paths are tried."""
 

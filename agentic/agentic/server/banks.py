@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol, runtime_checkable
@@ -59,6 +61,7 @@ class Banks:
         self._stack = stack
         self._documents = documents
         self._open: dict[str, MemoryBank] = {}
+        self._opening: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def list(self) -> list[Entry]:
         """All banks, the configuration's first."""
@@ -83,12 +86,13 @@ class Banks:
             ConfigError: It cannot be opened.
         """
         entry = await self.get(bank_id)
-        if bank_id not in self._open:
-            opened = self._stack.banks.get(bank_id)
-            if opened is None:
-                opened = await run_in_thread(lambda: self._open_now(entry), "agentic-bank")
-            self._open.setdefault(bank_id, opened)
-        return self._open[bank_id]
+        async with self._opening[bank_id]:
+            if bank_id not in self._open:
+                opened = self._stack.banks.get(bank_id)
+                if opened is None:
+                    opened = await run_in_thread(lambda: self._open_now(entry), "agentic-bank")
+                self._open[bank_id] = opened
+            return self._open[bank_id]
 
     async def register(self, entry: Entry) -> Entry:
         """Adds a bank.
@@ -97,13 +101,13 @@ class Banks:
             InvalidInput: There is another bank of that id.
             ConfigError: There is no such kind of bank, or it cannot be opened.
         """
-        there = (await self._entries()).get(entry.bank_id)
-        if there is not None and there != entry:
-            raise InvalidInput(f"There is already a bank {entry.bank_id!r}, which is made otherwise.")
-        if there is None:
-            opened = await run_in_thread(lambda: self._open_now(entry), "agentic-bank")
-            await self._documents.put(KIND, entry.bank_id, asdict(entry))
-            self._open[entry.bank_id] = opened
+        async with self._opening[entry.bank_id]:
+            there = (await self._entries()).get(entry.bank_id)
+            if there is not None and there != entry:
+                raise InvalidInput(f"There is already a bank {entry.bank_id!r}, which is made otherwise.")
+            if there is None:
+                self._open[entry.bank_id] = await run_in_thread(lambda: self._open_now(entry), "agentic-bank")
+                await self._documents.put(KIND, entry.bank_id, asdict(entry))
         return entry
 
     async def unregister(self, bank_id: str) -> None:
@@ -157,6 +161,11 @@ class Banks:
     async def _entries(self) -> dict[str, Entry]:
         registered = await self._documents.all(KIND)
         return {**self._configured(), **{document.name: Entry(**document.body) for document in registered}}
+
+    @property
+    def configured(self) -> list[str]:
+        """The ids of the configuration's own banks."""
+        return list(self._configured())
 
     def _configured(self) -> dict[str, Entry]:
         found = {name: Entry(name) for name in self._stack.banks}

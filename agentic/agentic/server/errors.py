@@ -6,7 +6,6 @@ import logging
 from typing import Any
 
 from fastapi import FastAPI, Request
-from fastapi.encoders import jsonable_encoder
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
@@ -14,6 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
 from ..types import errors
+from ..types.content import storable
 
 log = logging.getLogger("agentic.server")
 
@@ -80,6 +80,7 @@ def is_openai(request: Request) -> bool:
 
 def answer(request: Request, status: int, message: str, headers: dict[str, str] | None = None) -> JSONResponse:
     """An error's answer, in the form of the API that was asked."""
+    message = storable(message)
     body: dict[str, Any] = {"detail": message}
     if is_openai(request):
         kind = "invalid_request_error" if status < 500 else "server_error"
@@ -125,10 +126,10 @@ def _allowed(request: Request) -> list[str]:
 async def _invalid(request: Request, error: Exception) -> JSONResponse:
     """A body that does not fit: status 400 and one entry a field, as Llama Stack has it."""
     assert isinstance(error, RequestValidationError)  # noqa: S101
-    found = [{"loc": item["loc"], "msg": item["msg"], "type": item["type"]} for item in error.errors()]
+    found = [{"loc": storable(list(item["loc"])), "msg": item["msg"], "type": item["type"]} for item in error.errors()]
     if is_openai(request):
         where = ".".join(str(part) for part in found[0]["loc"] if part != "body")
         text = f"{where}: {found[0]['msg']}" if where else str(found[0]["msg"])
         kind = {"message": text, "type": "invalid_request_error", "param": where or None, "code": None}
         return JSONResponse({"error": kind}, 400)
-    return JSONResponse({"error": {"detail": {"errors": jsonable_encoder(found)}}}, 400)
+    return JSONResponse({"error": {"detail": {"errors": found}}}, 400)

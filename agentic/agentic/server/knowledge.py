@@ -107,7 +107,7 @@ class KnowledgeSearch:
 
     Args:
         banks: All banks.
-        args: What its toolgroup is given: `vector_db_ids` or, from a caller of the tool, nothing.
+        args: What its toolgroup is given: `vector_db_ids`; without them it searches the configuration's banks.
     """
 
     def __init__(self, banks: Banks, args: Mapping[str, Any]) -> None:
@@ -138,7 +138,7 @@ class KnowledgeSearch:
             str, Field(description="The query to search for. Can be a natural language sentence or keywords.")
         ],
     ) -> ToolOutput:
-        ids = self._args.get("vector_db_ids") or self._args.get("memory_bank_ids") or ()
+        ids = self._args.get("vector_db_ids") or self._args.get("memory_bank_ids") or self._banks.configured
         if isinstance(ids, str) or not all(isinstance(one, str) for one in ids):
             raise InvalidInput("vector_db_ids is a list of ids.")
         found = await search(self._banks, query, list(ids))

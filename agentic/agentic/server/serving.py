@@ -12,6 +12,7 @@ from ..stack import Stack
 from ..types.errors import ConfigError
 from .app import create_app
 from .gate import LOOPBACK, token_of
+from .patience import PatientProtocol
 from .services import Services
 
 _CLOSING_SECONDS = 5
@@ -38,6 +39,9 @@ class Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
+                http=PatientProtocol,
+                loop="asyncio",
+                ws="none",
                 host=self.settings.host,
                 port=self.settings.port,
                 access_log=False,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -66,6 +68,7 @@ class Toolgroups:
         self._documents = documents
         self._banks = banks
         self._open: dict[str, tuple[str, Sequence[Tool], Toolgroup | None]] = {}
+        self._opening: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def list(self) -> list[Entry]:
         """All toolgroups, the configuration's first."""
@@ -180,10 +183,11 @@ class Toolgroups:
     async def _opened(self, entry: Entry) -> tuple[str, Sequence[Tool]]:
         if entry.toolgroup_id == RAG:
             return "rag", [insert_into_memory(self._banks), KnowledgeSearch(self._banks, entry.args)]
-        if entry.toolgroup_id not in self._open:
-            opened = await run_in_thread(lambda: self._open_now(entry), "agentic-toolgroup")
-            self._open.setdefault(entry.toolgroup_id, opened)
-        name, tools, _ = self._open[entry.toolgroup_id]
+        async with self._opening[entry.toolgroup_id]:  # a group may start a program: once is enough
+            if entry.toolgroup_id not in self._open:
+                opened = await run_in_thread(lambda: self._open_now(entry), "agentic-toolgroup")
+                self._open[entry.toolgroup_id] = opened
+            name, tools, _ = self._open[entry.toolgroup_id]
         return name, tools
 
     def _open_now(self, entry: Entry) -> tuple[str, Sequence[Tool], Toolgroup | None]:

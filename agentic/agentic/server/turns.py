@@ -62,12 +62,19 @@ class Live:
 
     async def follow(self, after: int = 0) -> AsyncIterator[bytes]:
         """Yields every frame behind the first `after` ones, as they come."""
+        async for new in self.batches(after):
+            for one in new:
+                yield one
+
+    async def batches(self, after: int = 0) -> AsyncIterator[list[bytes]]:
+        """Yields the frames behind the first `after` ones as they come, those together that are there already."""
         position = after
         while True:
             news = self._news
             if position < len(self.frames):
-                yield self.frames[position]
-                position += 1
+                new = self.frames[position:]
+                position += len(new)
+                yield new
             elif self._ended:
                 return
             else:

@@ -63,7 +63,7 @@ def seal(session_id: str, seq: int, head: bytes, records: Sequence[Record], bodi
     rows = []
     for record, body in zip(records, bodies, strict=True):
         seq += 1
-        head = _link(head, seq, body)
+        head = link(head, seq, body)
         turn_id, step_id = _labels(record)
         rows.append(Row(session_id, seq, record.record, turn_id, step_id, body, head))
     return rows
@@ -88,7 +88,7 @@ def unseal(rows: Sequence[Row], span: Span, head: bytes) -> list[Record]:
     for row in rows:
         if row.seq != expected:
             break
-        if not isinstance(row.body, bytes) or row.hash != _link(previous, row.seq, row.body):
+        if not isinstance(row.body, bytes) or row.hash != link(previous, row.seq, row.body):
             raise _corrupt(span.session, row.seq, "does not match its hash")
         previous, expected = row.hash, expected + 1
     if expected <= span.high:
@@ -112,14 +112,16 @@ def fork_point(labels: Iterable[tuple[int, str, str, str]], at: str) -> int:
     for seq, kind, turn_id, step_id in labels:
         if kind == "turn_opened":
             inside = turn_id == at
-        if at and (inside or step_id == at):
+        paused = kind == "turn_suspended" and seq == last + 1  # then what was forked waits, as its parent did
+        if at and (inside or step_id == at or (last and paused)):
             last = seq
     if not last:
         raise NotFound(f"The session has no step or turn {at!r}.")
     return last
 
 
-def _link(previous: bytes, seq: int, body: bytes) -> bytes:
+def link(previous: bytes, seq: int, body: bytes) -> bytes:
+    """The hash of a record, given the one before it."""
     return hashlib.sha256(previous + seq.to_bytes(8, "big") + body).digest()
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from ..types.content import storable
 from ..types.errors import StoreCorrupt
+from .base import check_name
 
 if TYPE_CHECKING:
     from sqlalchemy.engine.interfaces import DBAPICursor
@@ -41,7 +42,11 @@ class Documents(Protocol):
     """What a store does for documents; every method may raise `StoreError` in any of its kinds."""
 
     async def put(self, kind: str, name: str, body: Mapping[str, Any]) -> Document:
-        """Writes a document, in the place of an older one, whose time it then keeps."""
+        """Writes a document, in the place of an older one, whose time it then keeps.
+
+        Raises:
+            InvalidInput: The name is empty, longer than 200 characters, or holds control characters.
+        """
         ...
 
     async def get(self, kind: str, name: str) -> Document | None:
@@ -76,6 +81,7 @@ class MemoryDocuments:
 
     async def put(self, kind: str, name: str, body: Mapping[str, Any]) -> Document:
         """See `Documents`."""
+        check_name(f"{kind}'s name", name)
         with self._lock:
             older = self._kept.get((kind, name))
             created = older.created_at if older else datetime.now(UTC)
@@ -113,6 +119,7 @@ class SqlDocuments:
 
     async def put(self, kind: str, name: str, body: Mapping[str, Any]) -> Document:
         """See `Documents`."""
+        check_name(f"{kind}'s name", name)
         row = {"kind": kind, "name": name, "body": _text(body), "created": time.time()}
         found = await self._transact(partial(self._put, row))
         return _document(found)

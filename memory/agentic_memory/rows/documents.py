@@ -14,7 +14,7 @@ from agentic.types.errors import InvalidInput
 
 from ..types import Chunk
 from .access import Tx, numbers_among, span
-from .schema import words_table
+from .schema import near_index, words_table
 
 if TYPE_CHECKING:
     from ..types import Vectors
@@ -186,8 +186,9 @@ def remove(tx: Tx, ids: Sequence[int]) -> int:
     """Removes documents by number; returns how many chunks went."""
     listed = json.dumps(sorted(ids))
     rows = tx.all(
-        f"SELECT id, chunks FROM agentic_bank_documents WHERE id IN ({numbers_among(tx)}) ORDER BY id", (listed,)
-    )  # noqa: S608
+        f"SELECT id, chunks FROM agentic_bank_documents WHERE id IN ({numbers_among(tx)}) ORDER BY id",  # noqa: S608
+        (listed,),
+    )
     if not rows:
         return 0
     ranges: list[list[int]] = []
@@ -216,10 +217,17 @@ def remove_all(tx: Tx) -> int:
     tx.run("DELETE FROM agentic_bank_vectors WHERE chunk > ? AND chunk < ?", (low, high))
     tx.run("DELETE FROM agentic_bank_pending WHERE bank = ?", (tx.bank.id,))
     tx.run("DELETE FROM agentic_bank_gone WHERE id > ? AND id < ?", (low, high))
+    unindex(tx)
     tx.bank.floor = tx.take(1)
     # One removal stays, so that the bank's numbers are not given again after it was dropped.
     tx.run("INSERT INTO agentic_bank_gone (id, first, last) VALUES (?, ?, ?)", (tx.bank.floor, low, tx.bank.floor))
     return count
+
+
+def unindex(tx: Tx) -> None:
+    """Drops PostgreSQL's index of vectors: one of another dimension would refuse what comes next."""
+    if not tx.sqlite:
+        tx.run(f"DROP INDEX IF EXISTS {near_index(tx.bank.id)}")
 
 
 def _remove_range(tx: Tx, first: int, last: int) -> None:

@@ -162,6 +162,11 @@ def words_table(bank: int) -> str:
     return f"agentic_bank_words_{bank}"
 
 
+def near_index(bank: int) -> str:
+    """The name of a bank's HNSW index in PostgreSQL."""
+    return f"agentic_bank_near_{bank}"
+
+
 def words_of_bank(bank: int) -> list[str]:
     """What creates a bank's full-text index in SQLite: each bank has its own, for its own word statistics."""
     view, low = f"agentic_bank_text_{bank}", bank << SPAN

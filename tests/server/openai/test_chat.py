@@ -74,6 +74,14 @@ def test_streamed_and_whole_answers_are_the_same(serve: Serve) -> None:
     assert len({chunk.id for chunk in chunks}) == 1
 
 
+@pytest.mark.parametrize(("prefix", "ends"), [("/v1", True), ("/v1/openai/v1", False)])
+def test_the_last_frame_is_as_each_client_wants_it(serve: Serve, prefix: str, ends: bool) -> None:
+    _, running = serve("Hi.")
+    body = {"model": "m", "messages": HELLO, "stream": True}
+    text = httpx.post(f"{running.url}{prefix}/chat/completions", json=body).text
+    assert text.endswith("data: [DONE]\n\n") is ends
+
+
 def test_usage_is_told_when_it_is_asked_for(serve: Serve) -> None:
     class Counted(ScriptedModel):
         async def generate(self, prepared: Prepared) -> Any:
@@ -282,6 +290,25 @@ def test_a_client_that_goes_away_ends_the_generation(serve: Serve) -> None:
     next(iter(stream))
     stream.close()
     on_loop(running, asyncio.wait_for, gone.wait(), 10)
+
+
+def test_texts_are_answered_in_the_older_form(serve: Serve) -> None:
+    client, _ = serve(["On ", "Earth."], "Two", "Three", ["On ", "Earth."])
+    answer = client.completions.create(model="m", prompt="Humans live", max_tokens=5)
+    assert (answer.object, answer.choices[0].text, answer.choices[0].finish_reason) == (
+        "text_completion",
+        "On Earth.",
+        "stop",
+    )
+    assert answer.usage
+    several = client.completions.create(model="m", prompt=["2", "3"])
+    assert [(one.index, one.text) for one in several.choices] == [(0, "Two"), (1, "Three")]
+    chunks = list(client.completions.create(model="m", prompt="Humans live", stream=True))
+    assert "".join(chunk.choices[0].text for chunk in chunks) == "On Earth."
+    refused: list[Any] = [{"prompt": [1, 2]}, {"prompt": []}, {"prompt": ""}, {"echo": True}, {"n": 2}]
+    for change in refused:
+        with pytest.raises(openai.BadRequestError):
+            client.completions.create(**{"model": "m", "prompt": "x", **change})
 
 
 # Embeddings and models.

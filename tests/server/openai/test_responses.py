@@ -12,7 +12,7 @@ import openai
 import pytest
 from openai.types.responses import Response, ResponseStreamEvent
 
-from agentic import Tool
+from agentic import Tool, keys
 from agentic.history import History
 from agentic.prompts import PromptStore
 from agentic.protocols import ToolOutput
@@ -246,6 +246,22 @@ def test_a_search_runs_here(serve: Serve) -> None:
     assert events[-1].response.output_text == "They spit."
 
 
+def keyed(query: str) -> str:
+    """Searches."""
+    return f"searched with {keys.find('TAVILY_API_KEY')}"
+
+
+def test_a_key_that_comes_with_a_request_serves_that_request(serve: Serve) -> None:
+    call = ToolCall("brave_search", {"query": "x"}, "call_1")
+    model = ScriptedModel([call, "Done.", call, "Done."])
+    client, _ = serve(model=model, toolgroups={"builtin::websearch": tools_of("brave_search", keyed)})
+    given = {"x-llamastack-provider-data": json.dumps({"tavily_search_api_key": "t0p"})}
+    client.responses.create(model="m", input="?", tools=[{"type": "web_search"}], extra_headers=given)
+    client.responses.create(model="m", input="?", tools=[{"type": "web_search"}])
+    told = [model.requests[number].messages[-1].text for number in (1, 3)]
+    assert told == ["searched with t0p", "searched with None"]
+
+
 def run_code(code: str) -> ToolOutput:
     """Runs code."""
     pixel = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
@@ -401,26 +417,29 @@ def test_a_model_that_fails(serve: Serve) -> None:
     assert last.type == "response.failed"
     assert last.response.error
     assert "line was cut" in last.response.error.message
-    assert client.responses.retrieve(last.response.id).status == "failed"
+    failed = client.responses.retrieve(last.response.id)
+    assert (failed.status, failed.output_text) == ("failed", "Half ")
+    assert failed.output[0].type == "message"
+    assert failed.output[0].status == "incomplete"
 
 
 class Held(ScriptedModel):
     """A model that says a word, waits until it is let go, and says another."""
 
-    def __init__(self, answers: int = 1) -> None:
+    def __init__(self) -> None:
         self.begun = threading.Event()
         self.go = asyncio.Event()
-        super().__init__([self._reply] * answers)
+        self.ended = threading.Event()
+        super().__init__()
 
     async def generate(self, prepared: Any) -> Any:
-        self.requests.append(prepared.request)
-        yield "Half "
-        self.begun.set()
-        await self.go.wait()
-        yield "whole."
-
-    def _reply(self, _request: Any) -> str:
-        return ""
+        try:
+            yield "Half "
+            self.begun.set()
+            await self.go.wait()
+            yield "whole."
+        finally:
+            self.ended.set()
 
 
 def test_a_background_response_is_retrieved_when_it_has_ended(serve: Serve) -> None:
@@ -452,6 +471,17 @@ def test_a_client_that_goes_away_does_not_end_a_stored_response(serve: Serve) ->
     running.soon(model.go.set)
     list(client.responses.retrieve(first.response.id, stream=True))
     assert client.responses.retrieve(first.response.id).output_text == "Half whole."
+
+
+def test_what_is_not_stored_ends_with_its_reader(serve: Serve) -> None:
+    model = Held()
+    client, running = serve(model=model)
+    stream = client.responses.create(model="m", input="?", stream=True, store=False)
+    next(stream)
+    assert model.begun.wait(10)
+    stream.close()
+    assert model.ended.wait(10)
+    assert on_loop(running, running.server.services.store.sessions) == []
 
 
 def test_a_running_response_is_cancelled(serve: Serve) -> None:

@@ -130,6 +130,7 @@ router = _router()
 
 async def _drop(services: Services, bank_id: str) -> str:
     await services.banks.unregister(bank_id)
+    services.agents.forget()
     return bank_id
 
 

@@ -33,7 +33,9 @@ async def register_model(body: ModelCreate, services: Use) -> Any:
             raise InvalidInput("Name the provider: provider_id, or a provider_model_id such as ollama/llama3.2:3b.")
         name = rest
     entry = Entry(body.model_id, provider, name, body.model_type or "llm", body.metadata or {})
-    return _model(await services.models.register(entry))
+    added = await services.models.register(entry)
+    services.agents.forget()
+    return _model(added)
 
 
 @router.get("/v1/models/{model_id:path}", response_model=ModelInfo)
@@ -46,6 +48,7 @@ async def get_model(model_id: str, services: Use) -> Any:
 async def unregister_model(model_id: str, services: Use) -> None:
     """Removes a model that was added."""
     await services.models.unregister(model_id)
+    services.agents.forget()
 
 
 def _model(entry: Entry) -> dict[str, Any]:

@@ -26,7 +26,9 @@ async def list_shields(services: Use) -> Any:
 @router.post("/v1/shields", response_model=ShieldInfo)
 async def register_shield(body: ShieldCreate, services: Use) -> Any:
     """Adds a shield; `provider_shield_id` says what is behind it."""
-    return _shield(await services.shields.register(body.shield_id, body.provider_shield_id, body.params or {}))
+    added = await services.shields.register(body.shield_id, body.provider_shield_id, body.params or {})
+    services.agents.forget()
+    return _shield(added)
 
 
 @router.get("/v1/shields/{identifier:path}", response_model=ShieldInfo)

@@ -38,6 +38,7 @@ async def register_toolgroup(body: ToolgroupCreate, services: Use) -> None:
     """Adds the tools of an MCP server as a toolgroup."""
     url = body.mcp_endpoint.uri if body.mcp_endpoint else None
     await services.toolgroups.register(Entry(body.toolgroup_id, body.provider_id or "mcp", url, body.args or {}))
+    services.agents.forget()
 
 
 @router.get("/v1/toolgroups/{toolgroup_id:path}", response_model=ToolgroupInfo)
@@ -50,6 +51,7 @@ async def get_toolgroup(toolgroup_id: str, services: Use) -> Any:
 async def unregister_toolgroup(toolgroup_id: str, services: Use) -> None:
     """Removes a toolgroup that was added."""
     await services.toolgroups.unregister(toolgroup_id)
+    services.agents.forget()
 
 
 @router.get("/v1/tools", response_model=ToolList)

@@ -260,7 +260,7 @@ async def _answer(live: Live, after: int, stream: bool | None) -> Response:
     if stream:
         await live.started()
         headers = {"x-turn-id": live.turn_id} if live.turn_id else None
-        return EventStream(live.follow(after), headers)
+        return EventStream(_joined(live, after), headers)
     await live.ended()
     if live.error is not None:
         raise live.error
@@ -274,11 +274,15 @@ async def _once(frames: Sequence[bytes]) -> AsyncIterator[bytes]:
         yield one
 
 
+async def _joined(live: Live, after: int) -> AsyncIterator[bytes]:
+    async for new in live.batches(after):
+        yield b"".join(new)
+
+
 async def _numbered(live: Live, after: int) -> AsyncIterator[bytes]:
-    number = after
-    async for one in live.follow(after):
-        number += 1
-        yield b"id: %d\n" % number + one
+    async for new in live.batches(after):
+        yield b"".join(b"id: %d\n%b" % (number, one) for number, one in enumerate(new, after + 1))
+        after += len(new)
 
 
 def _among(groups: Sequence[list[Turn]], turn_id: str) -> list[Turn]:

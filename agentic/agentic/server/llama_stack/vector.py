@@ -49,6 +49,7 @@ async def get_vector_db(vector_db_id: str, services: Use) -> Any:
 async def unregister_vector_db(vector_db_id: str, services: Use) -> None:
     """Removes a bank with everything in it."""
     await services.banks.unregister(vector_db_id)
+    services.agents.forget()
 
 
 @router.post("/v1/vector-io/insert")

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -19,8 +19,8 @@ from ...types.messages import AssistantMessage, StopReason
 from ...types.sampling import Completion, InferenceRequest, Usage
 from ...types.tools import ToolCall
 from ..services import Services, Use
-from ..sse import EventStream, frame
-from . import new_id, on_both
+from ..sse import STREAMED, EventStream, frame
+from . import PREFIXES, new_id, on_both
 from .chat_input import read_choice, read_format, read_messages, read_tools, sampling_of
 from .failures import body_of
 from .files import Files
@@ -65,23 +65,23 @@ UNSUPPORTED = ("frequency_penalty", "presence_penalty", "logit_bias", "logprobs"
 """What would change the answer, and cannot be asked of every model: refused rather than passed over."""
 
 
-@routes.post("/chat/completions", response_model=None)
-async def create(body: ChatRequest, services: Use) -> Response:
+@routes.post("/chat/completions", response_model=dict[str, Any], responses=STREAMED)
+async def create(body: ChatRequest, request: Request, services: Use) -> Response:
     """Answers a conversation."""
     for name in UNSUPPORTED:
         if getattr(body, name):
             raise InvalidInput(f"{name} is not supported.")
     inference = await services.models.inference(body.model)
-    request = await _request(body, services)
+    asked = await _asked(body, services)
     head = {"id": new_id("chatcmpl-"), "created": int(time.time()), "model": body.model}
     if not body.stream:
-        return JSONResponse(await _whole(inference, request, head, body.n or 1))
-    chunks = _chunks(inference, request, head, body)
+        return JSONResponse(await _whole(inference, asked, head, body.n or 1))
+    chunks = _chunks(inference, asked, head, body)
     first = await anext(chunks)  # a model that cannot be reached is an answer with a status, not a broken stream
-    return EventStream(_frames(first, chunks))
+    return EventStream(frames_of(first, chunks, last_frame(request)))
 
 
-async def _request(body: ChatRequest, services: Services) -> InferenceRequest:
+async def _asked(body: ChatRequest, services: Services) -> InferenceRequest:
     tools = read_tools(body.tools or ())
     return InferenceRequest(
         messages=await read_messages(body.messages, Files(services).content),
@@ -98,7 +98,7 @@ async def _request(body: ChatRequest, services: Services) -> InferenceRequest:
     )
 
 
-async def _deltas(inference: Inference, request: InferenceRequest) -> AsyncIterator[str | Completion]:
+async def deltas_of(inference: Inference, request: InferenceRequest) -> AsyncIterator[str | Completion]:
     """Pieces of text, and last the whole message."""
     prepared = await inference.prepare(request)
     async with aclosing(generate(inference, prepared, Retries())) as deltas:
@@ -113,7 +113,7 @@ async def _whole(
     usage, listed = Usage(), []
     for index in range(choices):
         completion = Completion(AssistantMessage())
-        async for delta in _deltas(inference, request):
+        async for delta in deltas_of(inference, request):
             if isinstance(delta, Completion):
                 completion = delta
         usage += completion.usage
@@ -121,7 +121,7 @@ async def _whole(
         said: dict[str, Any] = {"role": "assistant", "content": message.content, "refusal": None}
         if message.tool_calls:
             said |= {"content": message.content or None, "tool_calls": _calls(message.tool_calls)}
-        listed.append({"index": index, "message": said, "logprobs": None, "finish_reason": _reason(message)})
+        listed.append({"index": index, "message": said, "logprobs": None, "finish_reason": reason_of(message)})
     return {**head, "object": "chat.completion", "choices": listed, "usage": usage_of(usage)}
 
 
@@ -138,7 +138,7 @@ async def _chunks(
     usage = Usage()
     for index in range(body.n or 1):
         begun = False
-        async for delta in _deltas(inference, request):
+        async for delta in deltas_of(inference, request):
             if not begun:
                 begun = True
                 yield chunk(index, {"role": "assistant", "content": ""})
@@ -148,12 +148,13 @@ async def _chunks(
             usage += delta.usage
             for number, call in enumerate(_calls(delta.message.tool_calls)):
                 yield chunk(index, {"tool_calls": [{"index": number, **call}]})
-            yield chunk(index, {}, _reason(delta.message))
+            yield chunk(index, {}, reason_of(delta.message))
     if told:
         yield {**head, "choices": [], "usage": usage_of(usage)}
 
 
-async def _frames(first: dict[str, Any], rest: AsyncIterator[dict[str, Any]]) -> AsyncIterator[bytes]:
+async def frames_of(first: dict[str, Any], rest: AsyncIterator[dict[str, Any]], last: bytes) -> AsyncIterator[bytes]:
+    """A stream's frames; an error becomes the last one."""
     yield frame(first)
     try:
         async for chunk in rest:
@@ -161,7 +162,7 @@ async def _frames(first: dict[str, Any], rest: AsyncIterator[dict[str, Any]]) ->
     except Exception as error:
         yield frame(body_of(error))
     else:
-        yield b"data: [DONE]\n\n"
+        yield last
 
 
 def _calls(calls: Sequence[ToolCall]) -> list[dict[str, Any]]:
@@ -173,6 +174,11 @@ def _calls(calls: Sequence[ToolCall]) -> list[dict[str, Any]]:
         }
         for call in calls
     ]
+
+
+def last_frame(request: Request) -> bytes:
+    """What ends a stream: Llama Stack's client reads every frame as JSON, others wait for one that is none."""
+    return b"" if request.url.path.startswith(PREFIXES[1]) else b"data: [DONE]\n\n"
 
 
 def arguments_of(call: ToolCall) -> str:
@@ -189,7 +195,8 @@ def usage_of(usage: Usage) -> dict[str, int]:
     }
 
 
-def _reason(message: AssistantMessage) -> str:
+def reason_of(message: AssistantMessage) -> str:
+    """Why a message ended, in the words of chat completions."""
     if message.stop_reason is StopReason.OUT_OF_TOKENS:
         return "length"
     return "tool_calls" if message.tool_calls else "stop"

@@ -90,9 +90,16 @@ class Output:
                 for pending in turn.pending:
                     self._ask(pending)
             case TurnCompleted(turn=turn):
-                self._close_text("incomplete")
+                self.close()
                 if turn.violation is not None:
                     self._refuse(turn)
+
+    def close(self) -> None:
+        """Marks what was begun and will not be finished."""
+        self._close_text("incomplete")
+        for index, _ in self._open.values():
+            self._done(index, {**self.items[index], "status": "incomplete"})
+        self._open.clear()
 
     def list_tools(self, label: str, tools: list[dict[str, Any]]) -> None:
         """Shows what an MCP server offers."""

@@ -95,6 +95,7 @@ class Run:
             self._end()
         except Exception as error:
             self.error = error
+            output.close()
             self._fail(error)
         except BaseException:  # the server ends
             self._stop("cancelled")
@@ -148,9 +149,7 @@ class Run:
     async def _finish(self) -> None:
         try:
             await self.keep()
-            await self.tools.aclose()
-            if self.dispose is not None:
-                await remove_session(self.dispose, self.session.session_id)
+            await self.dismiss()
         except Exception as error:
             self.error = self.error or error
             self._fail(error)
@@ -159,6 +158,12 @@ class Run:
             # There is no event for the end of a cancelled response: a reader sees its status in the last one.
             self._tell(f"response.{status if status in ('failed', 'incomplete') else 'completed'}")
             self.feed.end()
+
+    async def dismiss(self) -> None:
+        """Closes what was opened for it, and removes what is not to be kept."""
+        await self.tools.aclose()
+        if self.dispose is not None:
+            await remove_session(self.dispose, self.session.session_id)
 
     async def keep(self) -> None:
         """Writes down how far it has come."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response
 
 from ...store.documents import Document
 from ...types.errors import InvalidInput, NotFound
+from ..provider_data import given_keys
 from ..services import Services, Use
-from ..sse import EventStream
+from ..sse import STREAMED, EventStream
 from . import kept, on_both
 from .conversations import KIND as CONVERSATION
 from .files import page
@@ -24,11 +25,16 @@ Limit = Annotated[int, Query(ge=1, le=100)]
 Order = Literal["asc", "desc"]
 
 
-@routes.post("/responses", response_model=None)
-async def create(body: ResponseRequest, services: Use) -> Response:
+@routes.post("/responses", response_model=dict[str, Any], responses=STREAMED)
+async def create(body: ResponseRequest, request: Request, services: Use) -> Response:
     """Asks the model, with the tools that run here and those that the client runs."""
+    keys = given_keys(request)
     run = await prepare(body, services)
-    run.live = services.turns.start(run.session, run.drive, lambda _event: ())
+    try:
+        run.live = services.turns.start(run.session, run.drive, lambda _event: (), keys=keys)
+    except BaseException:
+        await run.dismiss()
+        raise
     services.responses.add(run)
     if body.background:
         await run.keep()
@@ -42,7 +48,7 @@ async def create(body: ResponseRequest, services: Use) -> Response:
     return JSONResponse(run.response)
 
 
-@routes.get("/responses/{response_id}", response_model=None)
+@routes.get("/responses/{response_id}", response_model=dict[str, Any], responses=STREAMED)
 async def retrieve(
     response_id: str, services: Use, stream: bool = False, starting_after: Annotated[int, Query(ge=0)] | None = None
 ) -> Response:
@@ -54,7 +60,7 @@ async def retrieve(
             raise InvalidInput(
                 f"The events of response {response_id!r} are kept no longer; retrieve it without stream."
             )
-        return EventStream(run.feed.follow(0 if starting_after is None else starting_after + 1))
+        return EventStream(_watched(run, 0 if starting_after is None else starting_after + 1))
     if run is not None and run.documents is not None:
         return JSONResponse(run.response)
     return JSONResponse((await _stored(response_id, services)).body["response"])
