@@ -80,11 +80,15 @@ def portal_tasks() -> set[object]:
 def child_processes() -> set[str]:
     """This process's children, ended ones that nobody waited for included: `pid (command)`. Empty without /proc."""
     found = set()
-    for file in Path("/proc").glob("[0-9]*/stat"):
+    proc = Path("/proc")
+    for name in os.listdir(proc) if proc.exists() else ():  # noqa: PTH208 - a glob fails when a process ends meanwhile
+        if not name.isdigit():
+            continue
         try:
-            process, _, fields = file.read_text(encoding="utf-8", errors="replace").rpartition(")")
+            stat = (proc / name / "stat").read_text(encoding="utf-8", errors="replace")
         except OSError:  # it has just ended
             continue
+        process, _, fields = stat.rpartition(")")
         if int(fields.split()[1]) == os.getpid():
             found.add(f"{process})")
     return found

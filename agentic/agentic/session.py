@@ -6,6 +6,7 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from .answers import ImageLike, Input, decisions_of, messages_of, waits_for
@@ -18,10 +19,10 @@ from .orchestrator import Run
 from .portal import iterate_sync, run_sync
 from .protocols import Learner
 from .setup import Setup
-from .store import Store
+from .store import Lease, Store
 from .stream import EventLog
 from .types.content import FileLike
-from .types.errors import TurnPending
+from .types.errors import NotFound, TurnPending
 from .types.events import Event
 from .types.messages import Message
 from .types.steps import InferenceStep, Step
@@ -51,6 +52,7 @@ class Session:
         self.session_id = session_id if session_id is not None else str(uuid.uuid4())
         self._setup = setup
         self._store = store
+        self._created = False
         self._history: History | None = None
         self._events: EventLog | None = None
         self._task: asyncio.Task[Any] | None = None
@@ -158,7 +160,8 @@ class Session:
 
             task.get_loop().call_soon_threadsafe(stop)
             await asyncio.wrap_future(ended)
-            return self.turns[-1]
+            turns = (await self.aload()).turns
+            return turns[-1] if turns else None
 
         async def work(start: Start, history: History) -> Turn | None:
             return await start(silent).abandon(EndReason.CANCELLED) if history.state else None
@@ -170,7 +173,7 @@ class Session:
     async def aload(self) -> Session:
         """Reads what the store has of this session, and returns the session itself."""
         history = self._history or History(self.session_id)
-        await self._store.create(self.session_id, agent=self._setup.name, model=self._setup.inference.model)
+        await self._create()
         await self._catch_up(history)
         self._history = history
         return self
@@ -288,6 +291,13 @@ class Session:
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
+    def under(self, setup: Setup, store: Store) -> Session:
+        """The same session as another agent works in it; what this object has read goes over to it."""
+        other = Session(setup, store, self.session_id)
+        if store is self._store:
+            other._history, self._history = self._history, None
+        return other
+
     async def _begin(self, messages: Sequence[Message], limits: Limits | None, emit: Emit) -> Turn:
         async def work(start: Start, history: History) -> Turn:
             self._task = asyncio.current_task()
@@ -324,10 +334,11 @@ class Session:
 
     async def _hold(self, work: Callable[[Start, History], Awaitable[T]]) -> T:
         """Holds the session's lease while something is done with its history."""
-        await self._store.create(self.session_id, agent=self._setup.name, model=self._setup.inference.model)
-        lease = await self._store.acquire(self.session_id)
+        lease = await self._lease()
         history, self._history = self._history or History(self.session_id), None
         try:
+            if lease.seq < history.records:  # the session was deleted, and is a new one now
+                history = History(self.session_id)
             if lease.seq != history.records:
                 await self._catch_up(history)
             return await work(lambda emit: Run(self._setup, Journal(history, self._store, lease, emit)), history)
@@ -335,6 +346,17 @@ class Session:
             if history.records == lease.seq:  # otherwise it is ahead of the store after an error, and read anew
                 self._history = history
             await self._store.release(lease)
+
+    async def _lease(self) -> Lease:
+        if self._created:
+            with suppress(NotFound):  # somebody deleted it
+                return await self._store.acquire(self.session_id)
+        await self._create()
+        return await self._store.acquire(self.session_id)
+
+    async def _create(self) -> None:
+        await self._store.create(self.session_id, agent=self._setup.name, model=self._setup.inference.model)
+        self._created = True
 
     async def _catch_up(self, history: History) -> None:
         records = await self._store.read(self.session_id, after=history.records)
