@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from agentic import ToolCall, Turn
 from agentic.inference import connect
+from agentic.protocols import Inference
 from agentic.types import AssistantMessage, InferenceRequest, Message, ToolDef, ToolResponse, ToolStatus, TurnStatus
 
 _NOWHERE = "http://127.0.0.1:1"
@@ -64,17 +66,20 @@ async def check_providers(messages: Sequence[Message]) -> None:
     """Every provider can write the conversation down, with each call and its result in the places its wire wants."""
     check_messages(messages)
     request = InferenceRequest(messages=tuple(messages), tools=_TOOLS)
-    for name, options in (("openai", {}), ("ollama", {}), ("llama-stack", {}), ("raw", {"family": "llama3.2"})):
-        provider = connect(f"{name}/test", endpoint=_NOWHERE, **options)
-        try:
-            prompt = (await provider.prepare(request)).prompt
-        finally:
-            await provider.aclose()
+    for name, provider in _providers().items():
+        prompt = (await provider.prepare(request)).prompt
         if name == "openai":
             _check_chat(json.loads(prompt)["messages"])
         results = sum(isinstance(message, ToolResponse) for message in messages)
         if name == "raw":
             assert prompt.count("<|start_header_id|>ipython<|end_header_id|>") == results
+
+
+@functools.cache
+def _providers() -> dict[str, Inference]:
+    """One of each; they prepare, and never connect."""
+    options: dict[str, dict[str, Any]] = {"openai": {}, "ollama": {}, "llama-stack": {}, "raw": {"family": "llama3.2"}}
+    return {name: connect(f"{name}/test", endpoint=_NOWHERE, **some) for name, some in options.items()}
 
 
 def _check_chat(messages: Sequence[Mapping[str, Any]]) -> None:

@@ -107,7 +107,13 @@ class PostgreSQL:
         command = [str(self._programs / program), f"--pgdata={self._data}", *arguments]
         with tempfile.TemporaryFile() as output:  # a pipe would stay open as long as the server runs
             done = subprocess.run(
-                command, cwd=self._folder, stdin=subprocess.DEVNULL, stdout=output, stderr=output, timeout=60, **self._as
+                command,
+                cwd=self._folder,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                timeout=60,
+                **self._as,
             )
             if done.returncode:
                 output.seek(0)

@@ -420,6 +420,44 @@ def test_a_policy_is_checked() -> None:
         Agent(ScriptedModel(), store=None).run("")
 
 
+# -- what providers know ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.anyio
+async def test_raw_counts_with_metas_tokenizer() -> None:
+    from agentic.inference.raw import connect
+    from agentic.llama import Tokenizer
+
+    model = connect("llama3.2", endpoint="http://127.0.0.1:9")
+    asked = InferenceRequest(messages=[SystemMessage("Be brief."), UserMessage("Zoë 🦙 " * 50)])
+    prepared = await model.prepare(asked)
+    assert prepared.count is not None
+    assert prepared.count() == len(Tokenizer.load().encode(prepared.prompt, allowed_special=True))
+    await model.aclose()
+
+
+@pytest.mark.anyio
+async def test_ollama_knows_its_context_where_it_is_told() -> None:
+    from agentic.inference.ollama import connect
+
+    for options, context in (({}, None), ({"num_ctx": 4096}, 4096), ({"num_ctx": "x"}, None)):
+        model = connect("llama3.2", endpoint="http://127.0.0.1:9", options=options)
+        assert (await model.prepare(InferenceRequest(messages=[UserMessage("Hi")]))).context == context
+        await model.aclose()
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("strategy", ["constrained", "routed"])
+async def test_a_strategy_hands_on_what_its_model_knows(strategy: Any) -> None:
+    from agentic.inference.strategies import with_strategy
+
+    helped = with_strategy(Small([], 400), strategy)
+    prepared = await helped.prepare(InferenceRequest(messages=[UserMessage("Hi")]))
+    assert prepared.context == 400
+    assert prepared.count is not None
+    assert prepared.count() == 5
+
+
 # -- a real server ----------------------------------------------------------------------------------------------------
 
 

@@ -161,8 +161,13 @@ class Agent:
         """The model string."""
         return self._setup.inference.model
 
-    def session(self, session_id: str | None = None) -> Session:
-        """A session by its name, new or continued; without a name, a new one."""
+    def session(self, session_id: str | Session | None = None) -> Session:
+        """A session by its name, new or continued; without a name, a new one.
+
+        A session of another agent on the same store goes on under this one, and what it has read is not read again.
+        """
+        if isinstance(session_id, Session):
+            return session_id.under(self._setup, self._store)
         return Session(self._setup, self._store, session_id)
 
     async def arun(
@@ -240,6 +245,7 @@ class Agent:
                 "seconds": setup.limits.seconds,
                 "tokens": setup.limits.tokens,
             },
+            "context": {"tokens": setup.context.tokens, "overflow": setup.context.overflow},
         }
 
     async def aclose(self) -> None:

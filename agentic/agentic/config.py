@@ -131,6 +131,12 @@ class ServerConfig(_Strict):
         max_body: The largest request body in bytes.
         body_seconds: How long a request's body may take to arrive.
         drain_seconds: How long running turns may go on when the server is told to end.
+        beat_seconds: How long a stream may be silent before a comment shows that it is alive.
+        rate: Requests a minute for each key that has no limit of its own; default: as many as it likes.
+        concurrency: Requests at a time, likewise.
+        log: `requests` for a line of JSON for each request and turn, `errors` for what went wrong only.
+        traces: A collector that OpenTelemetry spans are sent to, such as `http://127.0.0.1:4318/v1/traces`; default:
+            what `OTEL_EXPORTER_OTLP_ENDPOINT` says, or none.
     """
 
     host: str = "127.0.0.1"
@@ -141,6 +147,11 @@ class ServerConfig(_Strict):
     max_body: int = Field(default=64 * 1024 * 1024, ge=1024)
     body_seconds: float = Field(default=60.0, gt=0)
     drain_seconds: float = Field(default=30.0, ge=0)
+    beat_seconds: float = Field(default=15.0, gt=0)
+    rate: int | None = Field(default=None, ge=1)
+    concurrency: int | None = Field(default=None, ge=1)
+    log: Literal["requests", "errors"] = "requests"
+    traces: str | None = None
 
 
 class Config(_Strict):

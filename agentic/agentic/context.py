@@ -18,7 +18,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias, get_args
 
 from .inference.retry import Retries, complete
@@ -45,6 +45,7 @@ IMAGE_BYTES = 4500
 ANSWER_TOKENS = 1024
 """Kept free for the answer when its length is not limited, but never more than a quarter of the context."""
 
+_NOTHING = LeftOut()
 _SUMMARY_TOKENS = 600
 _SUMMARY_CHARS = 4000
 _HEADING = "What was said before this message is left out here; this is a summary of it, quoted:"
@@ -88,13 +89,13 @@ class _Known:
             ended.
     """
 
-    left_out: LeftOut = field(default_factory=LeftOut)
+    left_out: LeftOut = _NOTHING
     refused: float = math.inf
     counted: tuple[int, LeftOut, int, int] | None = None
 
 
 class Window:
-    """The part of a conversation that a model is shown; every method costs what was added since the last call.
+    """The part of a conversation that a model is shown. A turn that has ended is measured once.
 
     Args:
         messages: The conversation, which grows; only its last turn may change.
@@ -105,7 +106,7 @@ class Window:
         self._begins: list[int] = []
         self._before = [0]  # the size of everything before each turn
         self._known: dict[str, _Known] = {}
-        self._asked = ("", LeftOut(), 0, 0)
+        self._asked = ("", _NOTHING, 0, 0)
         self._noted: tuple[UserMessage, str, UserMessage] | None = None
 
     # -- from the log -------------------------------------------------------------------------------------------------
@@ -116,13 +117,13 @@ class Window:
 
     def asked(self, step: InferenceStep) -> None:
         """The model is sent the conversation as it stands."""
-        self._asked = step.model, step.left_out or LeftOut(), len(self._begins) - 1, len(self._messages)
+        self._asked = step.model, step.left_out or _NOTHING, len(self._begins) - 1, len(self._messages)
 
     def answered(self, usage: Usage) -> None:
         """It has answered."""
         model, left_out, turn, end = self._asked
         known = self.of(model)
-        known.left_out = replace(left_out, prompt="", usage=Usage(), failure=None)
+        known.left_out = LeftOut(left_out.turns, left_out.summary) if left_out.turns else _NOTHING
         if usage.input_tokens:
             known.counted = usage.input_tokens, left_out, turn, end
 
@@ -140,7 +141,9 @@ class Window:
 
     def of(self, model: str) -> _Known:
         """What a model has told."""
-        return self._known.setdefault(model, _Known())
+        if (known := self._known.get(model)) is None:
+            known = self._known[model] = _Known()
+        return known
 
     def shown(self, left_out: LeftOut) -> Sequence[Message]:
         """The conversation without what is left out; a summary goes with the first message of a user that remains."""

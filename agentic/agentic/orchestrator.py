@@ -100,6 +100,9 @@ class Run:
 
     async def abandon(self, reason: EndReason) -> Turn:
         """Ends the open turn without running anything: each open call is answered with what is known of it."""
+        if self._journal.history.state is None:  # it was cut off while its end was written, and has ended
+            await self._journal.flush()
+            return self._journal.history.ended(1)[0]
         self._ending = reason
         return await self._loop()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -39,7 +39,9 @@ async def prune(store: Store, before: datetime, *, dry_run: bool = False) -> Pru
         StoreError: The store failed; what had been removed before stays so.
     """
     sessions = {one.session_id: one for one in await store.sessions()}
-    forks = Counter(one.parent for one in sessions.values() if one.parent)
+    forks: dict[str, set[str]] = defaultdict(set)
+    for one in sessions.values():
+        forks[one.parent or ""].add(one.session_id)
     old = [one for one in sessions.values() if one.updated_at < before]
     ready = [one for one in old if not forks[one.session_id]]
     removed: list[str] = []
@@ -50,17 +52,14 @@ async def prune(store: Store, before: datetime, *, dry_run: bool = False) -> Pru
             kept[session.session_id] = why
             continue
         removed.append(session.session_id)
+        siblings = forks[session.parent or ""]
+        siblings.discard(session.session_id)
         parent = sessions.get(session.parent or "")
-        if parent is not None:
-            forks[parent.session_id] -= 1
-            if not forks[parent.session_id] and parent.updated_at < before:
-                ready.append(parent)
-    gone = set(removed)
+        if parent is not None and not siblings and parent.updated_at < before:
+            ready.append(parent)
     for session in old:
-        living = [one.session_id for one in sessions.values() if one.parent == session.session_id]
-        living = sorted(set(living) - gone)
-        if session.session_id not in gone and living:
-            kept.setdefault(session.session_id, f"{', '.join(map(repr, living))} continue its history")
+        if living := sorted(forks[session.session_id]):
+            kept[session.session_id] = f"its history goes on in {', '.join(map(repr, living))}"
     return Pruned(tuple(removed), kept)
 
 

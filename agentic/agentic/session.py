@@ -22,7 +22,7 @@ from .setup import Setup
 from .store import Lease, Store
 from .stream import EventLog
 from .types.content import FileLike
-from .types.errors import NotFound, TurnPending
+from .types.errors import NotFound, StoreError, TurnPending
 from .types.events import Event
 from .types.messages import Message
 from .types.steps import InferenceStep, Step
@@ -201,7 +201,7 @@ class Session:
 
     @property
     def messages(self) -> tuple[Message, ...]:
-        """The conversation as the model sees it, without the system message."""
+        """The whole conversation, without the system message; a step's `left_out` says what its prompt did not hold."""
         return tuple(self._loaded().messages)
 
     def prompt(self, step: InferenceStep | Step | str) -> str:
@@ -345,7 +345,16 @@ class Session:
         finally:
             if history.records == lease.seq:  # otherwise it is ahead of the store after an error, and read anew
                 self._history = history
-            await self._store.release(lease)
+            await self._give_back(lease)
+
+    async def _give_back(self, lease: Lease) -> None:
+        """Releases the session, to the end even when the turn is cancelled now: others would wait until it expires."""
+        release = asyncio.ensure_future(self._store.release(lease))
+        try:
+            await asyncio.shield(release)
+        except asyncio.CancelledError:
+            await asyncio.wait([release])
+            raise
 
     async def _lease(self) -> Lease:
         if self._created:
@@ -368,10 +377,13 @@ class Session:
         task = asyncio.create_task(turn)
         try:
             return await task
-        except asyncio.CancelledError:
+        except asyncio.CancelledError as error:
             waiter = asyncio.current_task()
-            if (waiter and waiter.cancelling()) or not self._history or not (ended := self._history.ended(1)):
+            if waiter and waiter.cancelling():
                 raise
+            if not self._history or not (ended := self._history.ended(1)):
+                message = "The turn was cancelled, and its end could not be written."
+                raise StoreError(message, hint="The session goes on from its log with the next turn.") from error
             return ended[0]
 
     async def _stream(self, turn: Callable[[Emit], Coroutine[Any, Any, Turn]]) -> AsyncIterator[Event]:

@@ -103,19 +103,19 @@ def _session(number: int, line: bytes, lines: Iterator[tuple[int, bytes]]) -> Ex
 def _about(number: int, line: bytes) -> tuple[Exported, int, bytes]:
     try:
         data = json.loads(line)
-        if not str(data["format"]).startswith("agentic-session/"):
-            raise ValueError
-        if data["format"] != FORMAT:
-            raise _wrong(number, f"{data['format']!r} is of a newer version; this one reads {FORMAT!r}")
+        form = str(data["format"])
         about = Exported(
             check_name("session id", data["session_id"]),
             check_name("agent name", data["agent"], empty=True),
             check_name("model", data["model"], empty=True),
             (),
         )
-        return about, int(data["records"]), bytes.fromhex(data["head"])
+        count, head = int(data["records"]), bytes.fromhex(data["head"])
     except (ValueError, TypeError, KeyError, RecursionError):
         raise _wrong(number, "it is not the beginning of an exported session") from None
+    if form != FORMAT:
+        raise _wrong(number, f"it is in the format {form[:40]!r}; this version reads {FORMAT!r}")
+    return about, count, head
 
 
 def _wrong(number: int, what: str) -> InvalidInput:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from agentic.config import Config, ServerConfig
@@ -16,6 +17,29 @@ from agentic.stack import Stack
 
 WAIT = 20.0
 MODEL = "meta-llama/Llama-3.3-70B-Instruct"
+
+
+class PromptServer(Server):
+    """Ends when it is told to, where uvicorn looks every tenth of a second."""
+
+    _told = False
+    _stop: Callable[[], object] | None = None
+
+    @property
+    def should_exit(self) -> bool:
+        return self._told
+
+    @should_exit.setter
+    def should_exit(self, told: bool) -> None:
+        self._told = told
+        if told and self._stop is not None:
+            self._stop()
+
+    async def main_loop(self) -> None:
+        stopped, loop = asyncio.Event(), asyncio.get_running_loop()
+        self._stop = partial(loop.call_soon_threadsafe, stopped.set)
+        if not self._told:
+            await stopped.wait()
 
 
 @dataclass
@@ -44,7 +68,7 @@ def served(stack: Stack | None = None, *, settings: ServerConfig | None = None, 
     chosen = settings or ServerConfig(port=0, drain_seconds=5)
     stack.config = stack.config.model_copy(update={"server": chosen})
     started: Future[tuple[str, asyncio.AbstractEventLoop]] = Future()
-    server = Server(stack, lambda url: started.set_result((url, asyncio.get_running_loop())))
+    server = PromptServer(stack, lambda url: started.set_result((url, asyncio.get_running_loop())))
     thread = threading.Thread(target=server.run, name="served")
     thread.start()
     try:

@@ -116,6 +116,28 @@ def test_the_first_generations_memory_api(url: str, prefix: str) -> None:
         assert "vector, keyword, keyvalue or graph" in refused.json()["detail"]
 
 
+@pytest.mark.slow
+def test_a_vector_db_of_the_embedded_model(url: str) -> None:
+    with LlamaStackClient(base_url=url, max_retries=0) as client:
+        made = client.vector_dbs.register(vector_db_id="v", embedding_model="all-MiniLM-L6-v2", provider_id="faiss")
+        assert made.embedding_dimension == 384
+        vector: Any = [0.1] * 384
+        chunks: Any = [{"content": text, "metadata": {"document_id": name}} for name, text in TEXTS.items()]
+        chunks[0]["embedding"] = vector
+        client.vector_io.insert(vector_db_id="v", chunks=[*chunks, chunks[0]])
+        for mode in ("vector", "hybrid", "keyword"):
+            found = client.vector_io.query(vector_db_id="v", query="LoRA memory", params={"mode": mode})
+            assert found.chunks[0].metadata["document_id"] == "num-1"
+        same = client.vector_io.query(vector_db_id="v", query=TEXTS["num-0"], params={"mode": "vector"})
+        assert 0.99 < same.scores[0] <= 1.01  # the recorded server answers 400: its score is infinite
+        assert len(same.chunks) == 2
+        with pytest.raises(BadRequestError, match="mode is vector, keyword or hybrid"):
+            client.vector_io.query(vector_db_id="v", query="x", params={"mode": "sideways"})
+        client.vector_dbs.unregister("v")
+        client.vector_dbs.register(vector_db_id="v", embedding_model="all-MiniLM-L6-v2")
+        assert client.vector_io.query(vector_db_id="v", query="LoRA").chunks == []
+
+
 class Vectors:
     """What a vector bank finds, without its model."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,6 +115,25 @@ def test_a_running_turn_is_cancelled_and_another_one_refused() -> None:
             answer.read()
             assert payloads(answer.text)[-1]["event_type"] == "turn_complete"
         assert it.turn().json()["output_message"]["content"] == "Next."
+
+
+def test_an_agent_is_deleted_while_a_turn_runs() -> None:
+    held = Held()
+    with talk([held]) as it:
+        with it.client.stream("POST", f"{it.session}/turn", json={"messages": HELLO, "stream": True}) as answer:
+            assert it.client.delete(f"/v1/agents/{it.agent}").json() is None
+            answer.read()
+        assert it.client.get("/v1/agents").json()["data"] == []
+
+
+def test_readers_of_a_growing_session_all_see_the_same() -> None:
+    with talk(["One.", "Two.", "Three."]) as it:
+        for count in (1, 2, 3):
+            it.turn()
+            with ThreadPoolExecutor(8) as pool:
+                found = list(pool.map(lambda _: it.get("turns").json()["data"], range(16)))
+            assert all(turns == found[0] for turns in found)
+            assert len(found[0]) == count
 
 
 def test_a_session_is_deleted_while_a_turn_runs() -> None:

@@ -16,10 +16,11 @@ import statistics
 import sys
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, closing, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -48,6 +49,19 @@ GROWTH = 16.0
 def test_nothing_is_lost_and_nothing_grows(tmp_path: Path, postgresql: PostgreSQL) -> None:
     with postgresql.database() as url:
         asyncio.run(Soak(tmp_path, postgresql, url).run())
+
+
+class Facts:
+    """What the ledger says: how often each effect happened, and what was told of each session."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.ran: Counter[int] = Counter()
+        self.told: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
+        for fact in ledger.facts():
+            if "effect" in fact:
+                self.ran[fact["effect"]] += 1
+            else:
+                self.told[fact["session"]].append(fact)
 
 
 class Soak:
@@ -91,8 +105,9 @@ class Soak:
         for one in users:
             self.done += one.done
             assert not one.surprises, "\n".join(one.surprises[:3])
+        facts = Facts(self.ledger)
         for kind in self.where:
-            await self._check(kind, self.names[kind][-1])
+            await self._check(kind, self.names[kind][-1], facts)
 
     async def _open(self, kind: str, number: int, stack: AsyncExitStack) -> Users:
         chaos = Chaos(hash((SEED, number, len(kind))), self.ledger)
@@ -137,24 +152,21 @@ class Soak:
     # -- what must hold -----------------------------------------------------------------------------------------------
 
     async def _check_all(self) -> str:
-        turns = records = sessions = 0
+        facts, turns, records, sessions = Facts(self.ledger), 0, 0, 0
         for kind, epochs in self.names.items():
             for names in epochs:
-                some = await self._check(kind, names)
+                some = await self._check(kind, names, facts)
                 sessions, turns, records = sessions + some[0], turns + some[1], records + some[2]
-        effects = [fact["effect"] for fact in self.ledger.facts() if "effect" in fact]
-        return f"{sessions} sessions, {turns} turns, {records} records, {len(effects)} effects checked"
+        return f"{sessions} sessions, {turns} turns, {records} records, {facts.ran.total()} effects checked"
 
-    async def _check(self, kind: str, names: list[str]) -> tuple[int, int, int]:
+    async def _check(self, kind: str, names: list[str], facts: Facts) -> tuple[int, int, int]:
         """Opens sessions in a store of their own, as a new process would, and holds them against the ledger."""
-        facts = self.ledger.facts()
-        ran = Counter(fact["effect"] for fact in facts if "effect" in fact)
         store, turns, records, sessions = SqlStore(self.where[kind]), 0, 0, 0
         async with Agent(ScriptedModel(), store=store) as agent:
             existing = {one.session_id for one in await store.sessions()}
             for name in sorted(existing.intersection(names)):
                 session = await agent.session(name).aload()
-                check_turns(session.turns, ran, idempotent=IDEMPOTENT)
+                check_turns(session.turns, facts.ran, idempotent=IDEMPOTENT)
                 closed = [turn for turn in session.turns if turn.reason]
                 if len(closed) == len(session.turns):
                     check_messages(session.messages)
@@ -162,13 +174,12 @@ class Soak:
                         await check_providers(session.messages)
                 known = {turn.turn_id: turn for turn in session.turns}
                 steps = {step.step_id for turn in session.turns for step in turn.steps}
-                for fact in facts:
-                    if fact.get("session") == name:
-                        assert fact.get("step", "") in {"", *steps}, f"{fact} was told and is lost"
-                        assert "turn" not in fact or fact["turn"] in known, f"{fact} was returned and is lost"
-                        if fact.get("reason"):
-                            turn = known[fact["turn"]]
-                            assert (turn.reason, turn.text) == (fact["reason"], fact["text"])
+                for fact in facts.told[name]:
+                    assert fact.get("step", "") in {"", *steps}, f"{fact} was told and is lost"
+                    assert "turn" not in fact or fact["turn"] in known, f"{fact} was returned and is lost"
+                    if fact.get("reason"):
+                        turn = known[fact["turn"]]
+                        assert (turn.reason, turn.text) == (fact["reason"], fact["text"])
                 records += await store.verify(name)
                 turns, sessions = turns + len(session.turns), sessions + 1
         return sessions, turns, records
@@ -181,7 +192,8 @@ def _noop() -> None:
 def _resources() -> dict[str, int]:
     return {
         "tasks": len(asyncio.all_tasks()),
-        "threads": threading.active_count(),
+        # asyncio's own pool grows to its size and stays.
+        "threads": sum(not thread.name.startswith("asyncio_") for thread in threading.enumerate()),
         "files": len(os.listdir("/proc/self/fd")) if sys.platform == "linux" else 0,
     }
 

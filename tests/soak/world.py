@@ -79,7 +79,9 @@ class Chaos:
         """Calls up to four tools, or answers in up to sixty words; after a few rounds it always answers."""
         results = sum(1 for _ in itertools.takewhile(lambda said: said.role != "user", reversed(seen.messages)))
         if results < 6 and self.chance(1.6):
-            names = self.dice.choices([*seen.tools, "none_such"], [*[4] * len(seen.tools), 1], k=self.dice.randint(1, 4))
+            names = self.dice.choices(
+                [*seen.tools, "none_such"], [*[4] * len(seen.tools), 1], k=self.dice.randint(1, 4)
+            )
             return Reply("", tuple(self._call(name) for name in names))
         return Reply(" ".join(["So be it, é 🦙 <|eot_id|>."] * self.dice.randint(1, 12)))
 

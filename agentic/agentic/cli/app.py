@@ -15,6 +15,7 @@ COMMANDS = (
     "run",
     "chat",
     "serve",
+    "server-keys",
     "session",
     "prompt",
     "prompts",
@@ -27,7 +28,7 @@ COMMANDS = (
     "doctor",
     "demo",
 )
-"""Each is a module beside this one with an object `command`."""
+"""Each is a module beside this one, `_` for `-`, with an object `command`."""
 
 
 class Commands(click.Group):
@@ -41,7 +42,7 @@ class Commands(click.Group):
         """The command of that name."""
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = import_module(f".{cmd_name}", __package__).command
+        command: click.Command = import_module(f".{cmd_name.replace('-', '_')}", __package__).command
         return command
 
     def invoke(self, ctx: click.Context) -> Any:

@@ -11,7 +11,7 @@ import click
 
 from ..types.errors import AgenticError, TurnPending
 from . import exits
-from .options import AgentOptions, agent_of, agent_options, new_name, store_of
+from .options import AgentOptions, agent_of, agent_options, name_of, new_name, store_of
 
 if TYPE_CHECKING:
     from ..agent import Agent
@@ -55,7 +55,7 @@ class Chat:
     def __init__(self, agent: Agent, options: AgentOptions) -> None:
         self._agent = agent
         self._options = options
-        self._begin(options.session or new_name())
+        self._begin(name_of(options))
         self._commands: dict[str, Callable[[], object]] = {
             "/help": lambda: click.echo(HELP, err=True),
             "/tools": self._tools,

@@ -36,14 +36,14 @@ class Conversation:
         self._view = view
         self._approve = approve
 
-    def ask(self, question: str, images: Sequence[str] = ()) -> Turn:
+    def ask(self, question: str, images: Sequence[str] = (), files: Sequence[str] = ()) -> Turn:
         """Runs one turn to its end.
 
         Raises:
             TurnPending: A call waits for something that cannot be had here.
             KeyboardInterrupt: Ctrl-C; the turn has been cancelled.
         """
-        return self._to_end(self.session.stream(question, images=images))
+        return self._to_end(self.session.stream(question, images=images, files=files))
 
     def take_up(self) -> Turn | None:
         """Takes up the turn that waits or was cut off; None when there is none. Errors are those of `ask`."""

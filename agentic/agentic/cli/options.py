@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 import click
 
+from ..store.base import check_name
 from ..types.tools import ToolStrategy
 
 if TYPE_CHECKING:
@@ -41,48 +43,72 @@ class AgentOptions:
     approve: Approve
 
 
-def agent_options(command: F) -> F:
-    """Adds the shared options to a command; `AgentOptions` takes them all."""
-    for option in reversed(
-        (
-            click.option("-c", "--config", metavar="FILE", help="A run.yaml; --model then names one of its models."),
-            click.option(
-                "-m", "--model", metavar="PROVIDER/MODEL", help="For example ollama/llama3.2:3b. [default: embedded]"
-            ),
-            click.option("--endpoint", metavar="URL", help="The model server's base URL."),
-            click.option("-s", "--session", metavar="NAME", help="The session to continue, or to begin."),
-            click.option(
-                "-t",
-                "--tools",
-                multiple=True,
-                metavar="TOOL",
-                help="module:function, path/to/file.py:function or an id such as builtin::websearch. Repeatable.",
-            ),
-            click.option("-i", "--instructions", default="", metavar="TEXT", help="The system message."),
-            store_option,
-            click.option(
-                "--max-iters",
-                type=click.IntRange(1),
-                default=10,
-                show_default=True,
-                help="How often the model may be asked in one turn.",
-            ),
-            click.option(
-                "--tool-strategy",
-                type=click.Choice(["native", "constrained", "routed"]),
-                help="How the model is led to call tools.  [default: what suits it]",
-            ),
-            click.option(
-                "--approve",
-                type=click.Choice(["ask", "all", "none"]),
-                default="ask",
-                show_default=True,
-                help="What becomes of calls that wait for an approval.",
-            ),
-        )
-    ):
+_SETUP = (
+    click.option("-c", "--config", metavar="FILE", help="A run.yaml; --model then names one of its models."),
+    click.option("-m", "--model", metavar="PROVIDER/MODEL", help="For example ollama/llama3.2:3b. [default: embedded]"),
+    click.option("--endpoint", metavar="URL", help="The model server's base URL."),
+    click.option(
+        "-t",
+        "--tools",
+        multiple=True,
+        metavar="TOOL",
+        help="module:function, path/to/file.py:function or an id such as builtin::websearch. Repeatable.",
+    ),
+    click.option("-i", "--instructions", default="", metavar="TEXT", help="The system message."),
+    click.option(
+        "--max-iters",
+        type=click.IntRange(1),
+        default=10,
+        show_default=True,
+        help="How often the model may be asked in one turn.",
+    ),
+    click.option(
+        "--tool-strategy",
+        type=click.Choice(["native", "constrained", "routed"]),
+        help="How the model is led to call tools.  [default: what suits it]",
+    ),
+)
+_TALK = (
+    click.option("-s", "--session", metavar="NAME", help="The session to continue, or to begin."),
+    store_option,
+    click.option(
+        "--approve",
+        type=click.Choice(["ask", "all", "none"]),
+        default="ask",
+        show_default=True,
+        help="What becomes of calls that wait for an approval.",
+    ),
+)
+
+
+def setup_options(command: F) -> F:
+    """Adds the options that describe an agent."""
+    for option in reversed(_SETUP):
         command = option(command)
     return command
+
+
+def agent_options(command: F) -> F:
+    """Adds the shared options to a command; `AgentOptions` takes them all."""
+    for option in reversed(_TALK):
+        command = option(command)
+    return setup_options(command)
+
+
+class Age(click.ParamType[timedelta]):
+    """A length of time, such as `30d`."""
+
+    name = "age"
+    _UNITS: ClassVar = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
+        """Reads a number and a unit."""
+        if isinstance(value, timedelta):
+            return value
+        found = re.fullmatch(r"(\d{1,5})([mhdw])", str(value).strip().lower(), re.ASCII)
+        if found is None:
+            self.fail(f"{value!r} is no age; write a number and m, h, d or w, such as 30d.", param, ctx)
+        return timedelta(**{self._UNITS[found[2]]: int(found[1])})
 
 
 def opened_store(where: str) -> Store:
@@ -100,6 +126,15 @@ def store_of(options: AgentOptions) -> Store:
 
         return open_store(read_config(options.config).store)
     return opened_store(options.store)
+
+
+def name_of(options: AgentOptions) -> str:
+    """The session's name as it was given, or a new one.
+
+    Raises:
+        InvalidInput: It was given, and empty: an unset variable, most likely.
+    """
+    return new_name() if options.session is None else check_name("session id", options.session)
 
 
 def new_name() -> str:

@@ -30,7 +30,7 @@ def show_prompt(session: str, step: str | None, store: str) -> None:
     """
     with store_at(store) as opened:
         history = history_of(opened, session)
-    step_id = full_id(history, step, inference=True) if step is not None else last_inference(session, history.turns)
+    step_id = full_id(history, step, "inference step") if step is not None else last_inference(session, history.turns)
     print_prompt(history.prompt(step_id))
 
 

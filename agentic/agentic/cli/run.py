@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,7 +14,7 @@ from ..portal import run_sync
 from ..types.errors import UsageError
 from ..types.turns import EndReason, Turn
 from . import exits
-from .options import AgentOptions, agent_of, agent_options, new_name, store_of
+from .options import AgentOptions, agent_of, agent_options, name_of, store_of
 
 if TYPE_CHECKING:
     from .views import View
@@ -23,9 +24,18 @@ if TYPE_CHECKING:
 @click.argument("question", required=False)
 @agent_options
 @click.option("--image", "images", multiple=True, metavar="FILE|URL", help="An image for the model. Repeatable.")
+@click.option("--file", "files", multiple=True, metavar="FILE", help="A file for the tools. Repeatable.")
 @click.option("--json", "as_json", is_flag=True, help="Events, and an error if there is one, as JSON lines on stdout.")
 @click.pass_context
-def command(ctx: click.Context, /, question: str | None, images: tuple[str, ...], as_json: bool, **given: Any) -> None:
+def command(
+    ctx: click.Context,
+    /,
+    question: str | None,
+    images: tuple[str, ...],
+    files: tuple[str, ...],
+    as_json: bool,
+    **given: Any,
+) -> None:
     """Asks one QUESTION (`-` reads it from stdin) and shows the steps to its answer.
 
     The answer goes to stdout, the steps go to stderr. With --session and without a question, a turn that was cut off
@@ -36,7 +46,7 @@ def command(ctx: click.Context, /, question: str | None, images: tuple[str, ...]
     options = AgentOptions(**given)
     view = JsonLines() if as_json else Screen()
     try:
-        turn = _run(view, options, question, images)
+        turn = _run(view, options, question, {"images": images, "files": files})
     except (Exception, KeyboardInterrupt) as error:
         if not isinstance(view, JsonLines) or isinstance(error, BrokenPipeError | click.ClickException):
             raise
@@ -45,7 +55,7 @@ def command(ctx: click.Context, /, question: str | None, images: tuple[str, ...]
     ctx.exit(exits.OK if turn.reason is EndReason.END_OF_TURN and turn.text.strip() else exits.FAILED)
 
 
-def _run(view: View, options: AgentOptions, question: str | None, images: tuple[str, ...]) -> Turn:
+def _run(view: View, options: AgentOptions, question: str | None, attached: Mapping[str, Sequence[str]]) -> Turn:
     from .conversation import Conversation
     from .views import Screen, footer
 
@@ -53,7 +63,9 @@ def _run(view: View, options: AgentOptions, question: str | None, images: tuple[
         question = sys.stdin.read()
     if question is None and options.session is None:
         raise click.UsageError("Ask a question, or name a --session to take up.")
-    name = options.session or new_name()
+    if question is None and any(attached.values()):
+        raise click.UsageError("An --image or a --file goes with a question.")
+    name = name_of(options)
     store = store_of(options)
     turn = None
     with agent_of(options, store) as agent:
@@ -64,7 +76,7 @@ def _run(view: View, options: AgentOptions, question: str | None, images: tuple[
             if options.session and (question is None or talk.session.pending):
                 turn = talk.take_up()
             if question is not None:
-                turn = talk.ask(question, images)
+                turn = talk.ask(question, **attached)
         except KeyboardInterrupt:
             go_on = "" if options.store == "none" else f" To go on: the same command with --session {shlex.quote(name)}"
             raise KeyboardInterrupt(f"Cancelled.{go_on}") from None

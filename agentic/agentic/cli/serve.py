@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+import sys
 from importlib.util import find_spec
 
 import click
@@ -30,9 +32,12 @@ def command(file: str | None, host: str | None, port: int | None, schema: bool) 
     if find_spec("fastapi") is None or find_spec("uvicorn") is None:
         raise ConfigError("The server needs more packages.", hint="Run: pip install 'agentic[server]'")
     from ..server.serving import Server
+    from ..server.watch import log_to
     from ..stack import Stack
 
     config = read_config(file) if file else Config()
     given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
     config = config.model_copy(update={"server": config.server.model_copy(update=given)})
-    Server(Stack(config), ready=lambda url: click.echo(f"Serving on {url}")).run()
+    server = Server(Stack(config), ready=lambda url: click.echo(f"Serving on {url}"))
+    log_to(sys.stderr, logging.INFO if config.server.log == "requests" else logging.WARNING)
+    server.run()

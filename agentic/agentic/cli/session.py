@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
 from ..portal import run_sync
-from .options import store_option
+from . import exits
+from .options import Age, AgentOptions, agent_of, setup_options, store_option
 from .stored import full_id, history_of, prompts_of, store_at
+from .text import cleaned
 
 if TYPE_CHECKING:
     from ..history import History
@@ -20,7 +23,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="JSON on stdo
 
 @click.group("session")
 def command() -> None:
-    """Lists, shows, forks, verifies and removes stored sessions."""
+    """Lists, shows, forks, replays, verifies, moves and removes stored sessions."""
 
 
 @command.command("ls")
@@ -102,6 +105,103 @@ def verify_sessions(names: tuple[str, ...], store: str, as_json: bool) -> None:
                 click.echo(f"{name}: {checked[name]} records, all intact")
     if as_json:
         click.echo(json.dumps(checked, ensure_ascii=False))
+
+
+@command.command("replay", epilog=exits.TABLE)
+@click.argument("name")
+@click.option("--turn", metavar="ID", help="Only this turn; its first letters do.")
+@click.option("--agent", "as_agent", is_flag=True, help="Compare with the agent that the options below describe.")
+@setup_options
+@store_option
+@json_option
+@click.pass_context
+def replay_session(
+    ctx: click.Context, /, name: str, *, turn: str | None, as_agent: bool, store: str, as_json: bool, **given: Any
+) -> None:
+    """Runs the turns of session NAME again, on the recorded answers of models and tools, and compares every step.
+
+    Nothing is asked, run or written. Without --agent, the agent is what the log tells of it; with --agent, prompts are
+    made anew and compared as well. Exit code 1: something differs.
+    """
+    from ..replay import replay
+    from ..types.serialise import to_dict
+
+    with store_at(store) as opened:
+        history = history_of(opened, name)
+        turn_id = full_id(history, turn, "turn") if turn is not None else None
+        if as_agent:
+            options = AgentOptions(session=name, store=store, approve="none", **given)
+            with agent_of(options, opened) as agent:
+                done = agent.session(name).replay(turn_id)
+        else:
+            done = run_sync(replay(name, run_sync(opened.read(name)), turn_id=turn_id))
+    if as_json:
+        click.echo(json.dumps({"same": done.same, **to_dict(done)}, ensure_ascii=False))
+    else:
+        for difference in done.differences:
+            click.echo(cleaned(str(difference)))
+        verdict = "the same steps" if done.same else f"{len(done.differences)} differences"
+        click.echo(f"{name}: {done.turns} turns, {verdict}", err=not done.same)
+    ctx.exit(exits.OK if done.same else exits.FAILED)
+
+
+@command.command("prune")
+@click.option("--older-than", "age", required=True, type=Age(), metavar="AGE", help="For example 30d, 12h or 2w.")
+@click.option("--dry-run", is_flag=True, help="Only list them.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@store_option
+def prune_sessions(age: timedelta, dry_run: bool, yes: bool, store: str) -> None:
+    """Removes the sessions that have not grown for longer than AGE. At a terminal it asks first.
+
+    What was forked from stays as long as one of its forks does.
+    """
+    from ..retention import prune
+
+    before = datetime.now(UTC) - age
+    with store_at(store) as opened:
+        found = run_sync(prune(opened, before, dry_run=True))
+        if found.removed and not (dry_run or yes) and sys.stdin.isatty():
+            click.confirm(f"Remove {len(found.removed)} sessions for good?", abort=True, err=True)
+        if not dry_run:
+            found = run_sync(prune(opened, before))
+    for name in found.removed:
+        click.echo(name)
+    for name, why in found.kept.items():
+        click.echo(f"{name} stays: {why}.", err=True)
+    click.echo(f"{len(found.removed)} {'would be removed' if dry_run else 'removed'}.", err=True)
+
+
+@command.command("export")
+@click.argument("names", nargs=-1)
+@click.option("--all", "everything", is_flag=True, help="All sessions.")
+@store_option
+def export_sessions(names: tuple[str, ...], everything: bool, store: str) -> None:
+    """Writes sessions to stdout as JSON lines, with the hash of every record."""
+    from ..transfer import export_session
+
+    if bool(names) == everything:
+        raise click.UsageError("Name the sessions, or say --all.")
+    with store_at(store) as opened:
+        if everything:
+            listed = run_sync(opened.sessions())
+            names = tuple(session.session_id for session in reversed(listed))
+        for name in names:
+            for line in run_sync(export_session(opened, name)):
+                click.echo(line, nl=False)
+    click.echo(f"Exported {len(names)} sessions.", err=True)
+
+
+@command.command("import")
+@click.argument("file", type=click.File("rb"))
+@click.option("--as", "new", metavar="NAME", help="Another name for it, if the file holds one session.")
+@store_option
+def import_file(file: BinaryIO, new: str | None, store: str) -> None:
+    """Adds the sessions of an exported FILE (`-` is stdin), after checking every hash."""
+    from ..transfer import import_sessions
+
+    with store_at(store) as opened:
+        for name in run_sync(import_sessions(opened, file, name=new)):
+            click.echo(f"Imported {name}.", err=True)
 
 
 def _as_data(history: History, *, prompts: bool) -> dict[str, object]:

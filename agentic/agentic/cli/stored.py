@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from ..portal import run_sync
 from ..types.errors import NotFound
@@ -15,6 +15,9 @@ from .options import opened_store
 if TYPE_CHECKING:
     from ..history import History
     from ..store import Store
+
+
+Kind: TypeAlias = Literal["step or turn", "turn", "inference step"]
 
 
 @contextmanager
@@ -38,19 +41,25 @@ def history_of(store: Store, session_id: str) -> History:
     return History(session_id, run_sync(store.read(session_id)))
 
 
-def full_id(history: History, prefix: str, *, inference: bool = False) -> str:
-    """The one id of a step (or, unless `inference`, a turn) that begins with a prefix.
+def full_id(history: History, prefix: str, what: Kind = "step or turn") -> str:
+    """The one id that begins with a prefix.
+
+    Args:
+        history: Where to look.
+        prefix: Its first letters.
+        what: Of what.
 
     Raises:
         NotFound: There is none, or more than one.
     """
-    steps = [step for turn in history.turns for step in turn.steps if not inference or isinstance(step, InferenceStep)]
-    ids = [step.step_id for step in steps] + ([] if inference else [turn.turn_id for turn in history.turns])
+    steps = [] if what == "turn" else [step for turn in history.turns for step in turn.steps]
+    ids = [step.step_id for step in steps if what == "step or turn" or isinstance(step, InferenceStep)]
+    if what != "inference step":
+        ids += [turn.turn_id for turn in history.turns]
     found = [known for known in ids if known.startswith(prefix)]
     if prefix in found:
         return prefix
     if len(found) != 1:
-        what = "inference step" if inference else "step or turn"
         how_many = f"{len(found)} ids begin" if found else f"no {what}'s id begins"
         raise NotFound(f"In session {history.session_id!r} {how_many} with {prefix!r}.")
     return found[0]

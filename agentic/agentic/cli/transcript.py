@@ -8,6 +8,7 @@ from typing import TextIO
 
 from ..types.content import images_of
 from ..types.messages import Message
+from ..types.sampling import Usage
 from ..types.steps import InferenceStep, MemoryRetrievalStep, ShieldCallStep, Step, ToolExecutionStep
 from ..types.tools import ToolResponse, ToolStatus
 from ..types.turns import EndReason, Turn, TurnStatus
@@ -93,8 +94,10 @@ def _said(message: Message) -> str:
 
 def _about(step: Step) -> str:
     match step:
-        case InferenceStep(generation=generation) if generation and generation.usage.total:
-            return f"  {generation.usage.input_tokens} + {generation.usage.output_tokens} tokens"
+        case InferenceStep(generation=generation, left_out=left_out):
+            usage = generation.usage if generation else Usage()
+            cost = f"  {usage.input_tokens} + {usage.output_tokens} tokens" if usage.total else ""
+            return f"{cost}  without the first {left_out.turns} turns" if left_out else cost
         case MemoryRetrievalStep(retrieval=retrieval) if retrieval:
             return f"  {len(retrieval.hits)} passages from {', '.join(step.banks)}"
         case ShieldCallStep(judgement=judgement) if judgement:

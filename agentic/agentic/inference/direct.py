@@ -97,6 +97,7 @@ class Origin:
         self.host = parts.raw_host.decode("ascii").strip("[]")
         self.port = parts.port or (443 if secure else 80)
         self.tls = tls if secure else None
+        self._literal = ":" in self.host or self.host.replace(".", "").isdigit()
         self.base: list[tuple[bytes, bytes]] = [(b"host", parts.netloc)]
         if parts.userinfo:
             named = f"{parts.username}:{parts.password}".encode()
@@ -174,11 +175,13 @@ class Origin:
     async def _connect(self) -> _Connection:
         loop = asyncio.get_running_loop()
         # Both kinds take `server_hostname`, but only with TLS.
-        secure: dict[str, Any] = {"ssl": self.tls, "server_hostname": self.host} if self.tls else {}
+        how: dict[str, Any] = {"ssl": self.tls, "server_hostname": self.host} if self.tls else {}
+        if not self._literal:  # a race that is cancelled just when it is won loses its socket: none without need
+            how["happy_eyeballs_delay"] = 0.25
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
                 _, connection = await loop.create_connection(
-                    lambda: _Connection(self), self.host, self.port, happy_eyeballs_delay=0.25, **secure
+                    lambda: _Connection(self), self.host, self.port, **how
                 )
         except TimeoutError:
             raise httpx.ConnectTimeout(f"no answer within {CONNECT_SECONDS:g} s") from None

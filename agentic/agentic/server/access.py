@@ -28,7 +28,7 @@ SCOPES = ("inference", "agents", "admin", "metrics")
 
 ADMINISTERED = ("models", "shields", "toolgroups", "providers", "scoring-functions")
 INFERENCE = ("inference", "chat", "completions", "embeddings", "safety", "moderations")
-OPEN = ("models", "shields", "toolgroups", "providers", "tools", "inspect", "version", "health")
+OPEN = ("models", "shields", "toolgroups", "providers", "tools", "inspect", "version", "health", "openapi.json")
 """What every key may read."""
 
 _TENANT = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
@@ -56,7 +56,7 @@ class Key:
     concurrency: int | None = None
     label: str = ""
 
-    def may(self, method: str, path: str) -> str | None:
+    def lacks(self, method: str, path: str) -> str | None:
         """The scope that a request needs and this key lacks, or None."""
         needed = scope_of(method, path)
         return None if needed is None or needed in self.scopes else needed
@@ -72,14 +72,15 @@ class Keys:
     Args:
         documents: Where they are kept; the operator's.
         token: One more key, which may do everything and stands in no store, or None.
+        demanded: Whether a key is demanded though there is none.
     """
 
-    def __init__(self, documents: Documents, token: str | None = None) -> None:
+    def __init__(self, documents: Documents, token: str | None = None, *, demanded: bool = False) -> None:
         self._documents = documents
         self._token = Key("token", _digest(token)) if token else None
         self._known: dict[str, Key] = {}
         self._read = float("-inf")
-        self._demanded = token is not None
+        self._demanded = demanded or token is not None
 
     async def add(
         self,
@@ -134,9 +135,13 @@ class Keys:
         self._read = float("-inf")
 
     async def demanded(self) -> bool:
-        """Whether a key is demanded: there is one, or there was one since this process began."""
+        """Whether a key is demanded: the address is open to others, or there is a key, or there was one just before."""
         await self._refresh()
         return self._demanded
+
+    async def any(self) -> bool:
+        """Whether there is a key."""
+        return self._token is not None or bool(await self.all())
 
     async def holder(self, authorization: str) -> Key | None:
         """The key in an `Authorization` header, or None. How long that takes says nothing of any secret."""
@@ -159,16 +164,16 @@ class Keys:
 def scope_of(method: str, path: str) -> str | None:
     """The scope that a request needs; None where any key will do."""
     parts = [part for part in path.split("/") if part]
-    if parts[:1] == ["metrics"]:
+    while parts[:1] and parts[0] in ("v1", "alpha", "openai"):
+        parts = parts[1:]
+    subject = parts[0] if parts else ""
+    if subject == "metrics":
         return "metrics"
-    if parts[:3] == ["v1", "openai", "v1"]:
-        parts = parts[2:]
-    subject = parts[1] if len(parts) > 1 else ""
     if subject in ADMINISTERED and method not in ("GET", "HEAD"):
         return "admin"
     if subject in INFERENCE:
         return "inference"
-    return None if subject in OPEN or parts == ["openapi.json"] else "agents"
+    return None if subject in OPEN else "agents"
 
 
 def token_of(settings: ServerConfig) -> str | None:

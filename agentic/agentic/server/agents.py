@@ -77,6 +77,7 @@ class Agents:
         self._banks = banks
         self._agents: OrderedDict[str, Agent] = OrderedDict()
         self._sessions: OrderedDict[str, Opened] = OrderedDict()
+        self._histories: OrderedDict[str, History] = OrderedDict()
 
     # -- agents -------------------------------------------------------------------------------------------------------
 
@@ -160,6 +161,7 @@ class Agents:
             await self._store.delete(session_id)
         await self._documents.remove(_sessions_of(agent_id), session_id)
         self._sessions.pop(session_id, None)
+        self._histories.pop(session_id, None)
 
     async def turns(self, agent_id: str, session_id: str) -> tuple[Turn, ...]:
         """A session's turns as its log has them, a running one too.
@@ -168,11 +170,20 @@ class Agents:
             NotFound: There is no such session.
         """
         await self.session(agent_id, session_id)
+        history = self._histories.get(session_id) or History(session_id)
+        _keep(self._histories, session_id, history)
         try:
-            records = await self._store.read(session_id)
-        except NotFound:
-            return ()
-        return History(session_id, records).turns
+            while True:  # what is new since the last look, so that a long session costs no more than a short one
+                known = history.records
+                records = await self._store.read(session_id, after=known)
+                if history.records == known:  # else another request was here meanwhile
+                    history.load(records)
+                    return history.turns
+        except BaseException as error:
+            self._histories.pop(session_id, None)
+            if isinstance(error, NotFound):
+                return ()  # no turn was ever run in it
+            raise
 
     async def open(
         self,

@@ -27,11 +27,18 @@ from importlib.metadata import version
 from fastapi import FastAPI
 
 from ..stack import Stack
+from ..threads import run_in_thread
 from . import errors
-from .gate import Gate
-from .services import Services
+from .access import Keys, token_of
+from .gate import LOOPBACK, Gate
+from .limits import Limits
+from .metrics import Metrics
+from .services import Tenants
+from .spans import Spans, wanted
+from .watch import Watch
 
 ROUTERS = (
+    "metrics_route",
     "llama_stack.inspect",
     "llama_stack.models",
     "llama_stack.agents",
@@ -62,25 +69,34 @@ def create_app(stack: Stack | None = None) -> FastAPI:
         stack: What it serves; default: what the environment offers.
 
     Returns:
-        An ASGI application; its `state.services` holds what the routes share. It takes requests once its lifespan has
+        An ASGI application; its `state.services` holds what the operator's routes share, `state.tenants`
+        what everybody's do. It takes requests once its lifespan has
         begun, and ends the running turns when that ends.
 
     Raises:
         ConfigError: The stack's configuration cannot be used.
     """
-    services = Services(stack or Stack())
+    stack = stack or Stack()
+    settings = stack.config.server
+    watch = Watch(Metrics(), Spans.sent(settings.traces) if wanted(settings.traces) else None)
+    tenants = Tenants(stack, watch)
+    services = tenants.of("")
+    keys = Keys(services.documents, token_of(settings), demanded=settings.host not in LOOPBACK)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         try:
             yield
         finally:
-            await services.aclose()
+            await tenants.aclose()
+            if watch.spans is not None:
+                await run_in_thread(watch.spans.close, "agentic-spans")
 
     app = FastAPI(title="agentic", version=version("agentic"), lifespan=lifespan, docs_url=None, redoc_url=None)
-    app.state.services = services
+    app.state.tenants, app.state.services, app.state.watch, app.state.keys = tenants, services, watch, keys
     for name in ROUTERS:
         app.include_router(import_module(f".{name}", __package__).router, responses=errors.DOCUMENTED)
     errors.install(app)
-    app.add_middleware(Gate, settings=services.stack.config.server)
+    limits = Limits(settings.rate, settings.concurrency)
+    app.add_middleware(Gate, settings=settings, keys=keys, limits=limits, watch=watch)
     return app

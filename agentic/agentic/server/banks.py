@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -15,6 +16,8 @@ from ..stack import Stack
 from ..store.documents import Documents
 from ..threads import run_in_thread
 from ..types.errors import InvalidInput, NotFound
+from ..types.steps import Hit
+from .tenants import owned
 
 KIND = "bank"
 
@@ -49,15 +52,48 @@ class Writable(Protocol):
         ...
 
 
+@runtime_checkable
+class TakesChunks(Protocol):
+    """A memory bank that takes texts which are chunks already."""
+
+    async def aadd_texts(
+        self, texts: Sequence[str], *, ids: Sequence[str], metadata: Sequence[Mapping[str, Any]]
+    ) -> Any:
+        """Adds each text as it is."""
+        ...
+
+
+async def find(bank: MemoryBank, query: str, k: int, mode: str | None = None) -> Sequence[Hit]:
+    """Searches a bank.
+
+    Args:
+        bank: The bank.
+        query: What to search for.
+        k: The most hits.
+        mode: `vector`, `keyword` or `hybrid`; None, and a bank that knows one way only, take the bank's own.
+
+    Raises:
+        InvalidInput: There is no such mode.
+    """
+    if mode not in (None, "vector", "keyword", "hybrid"):
+        raise InvalidInput(f"mode is vector, keyword or hybrid, not {mode!r:.40}.")
+    if mode is None or "mode" not in inspect.signature(bank.aquery).parameters:
+        return await bank.aquery(query, k=k)
+    found: Sequence[Hit] = await bank.aquery(query, k=k, mode=mode)  # type: ignore[call-arg] # looked up above
+    return found
+
+
 class Banks:
     """The banks of a stack, and those that clients have registered; each is opened once.
 
     Args:
         stack: The configuration.
         documents: Where registrations are kept.
+        tenant: Whose they are; empty for the operator's own.
     """
 
-    def __init__(self, stack: Stack, documents: Documents) -> None:
+    def __init__(self, stack: Stack, documents: Documents, tenant: str = "") -> None:
+        self._tenant = tenant
         self._stack = stack
         self._documents = documents
         self._open: dict[str, MemoryBank] = {}
@@ -107,7 +143,11 @@ class Banks:
                 raise InvalidInput(f"There is already a bank {entry.bank_id!r}, which is made otherwise.")
             if there is None:
                 self._open[entry.bank_id] = await run_in_thread(lambda: self._open_now(entry), "agentic-bank")
-                await self._documents.put(KIND, entry.bank_id, asdict(entry))
+                try:
+                    await self._documents.put(KIND, entry.bank_id, asdict(entry))
+                except BaseException:
+                    await self._forget(entry.bank_id)
+                    raise
         return entry
 
     async def unregister(self, bank_id: str) -> None:
@@ -121,8 +161,9 @@ class Banks:
         if bank_id in self._configured():
             raise InvalidInput(f"Vector DB {bank_id!r} stands in the server's configuration: remove it there.")
         bank = await self.bank(bank_id)
-        if (aclear := getattr(bank, "aclear", None)) is not None:
-            await aclear()
+        emptied = getattr(bank, "adrop", None) or getattr(bank, "aclear", None)
+        if emptied is not None:
+            await emptied()
         await self._forget(bank_id)
         await self._documents.remove(KIND, bank_id)
 
@@ -131,9 +172,11 @@ class Banks:
 
         Raises:
             NotFound: There is none of that id.
-            InvalidInput: It can only be searched.
+            InvalidInput: It can only be searched; a tenant only searches the configuration's banks.
         """
         bank = await self.bank(bank_id)
+        if self._tenant and bank_id in self._configured():
+            raise InvalidInput(f"Vector DB {bank_id!r} is shared with other tenants: it can be searched only.")
         if not isinstance(bank, Writable):
             raise InvalidInput(f"Vector DB {bank_id!r} can be searched, but takes no text.")
         return bank
@@ -145,10 +188,12 @@ class Banks:
 
     def _open_now(self, entry: Entry) -> MemoryBank:
         config = self._stack.config
-        if entry.bank_id not in config.banks:
+        own = entry.bank_id
+        if own not in config.banks:
+            own = owned(self._tenant, own)
             given = BankConfig(kind=entry.kind, embedding=entry.embedding or None)
-            config = config.model_copy(update={"banks": {**config.banks, entry.bank_id: given}})
-        name = f"bank::{entry.bank_id}"
+            config = config.model_copy(update={"banks": {**config.banks, own: given}})
+        name = f"bank::{own}"
         with using(config):
             opened: MemoryBank = plugins.load("memory", name)(name)
         return opened
@@ -163,9 +208,9 @@ class Banks:
         return {**self._configured(), **{document.name: Entry(**document.body) for document in registered}}
 
     @property
-    def configured(self) -> list[str]:
+    def configured(self) -> tuple[str, ...]:
         """The ids of the configuration's own banks."""
-        return list(self._configured())
+        return tuple(self._configured())
 
     def _configured(self) -> dict[str, Entry]:
         found = {name: Entry(name) for name in self._stack.banks}

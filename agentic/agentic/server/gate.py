@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import hmac
 import json
-import os
 import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -17,6 +16,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..config import ServerConfig
 from . import errors
+from .access import ANYONE, Key, Keys
+from .limits import Limits
+from .watch import REQUEST_ID, RequestWatch, Watch
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 OPEN_PATHS = ("/v1/health",)
@@ -24,18 +26,22 @@ OPEN_PATHS = ("/v1/health",)
 
 
 class Gate:
-    """ASGI middleware: checks Host, Origin, token, media type and size, and gives each answer a trace id.
+    """ASGI middleware: checks Host, Origin, key, limits, media type and size, and gives each answer a trace id.
 
     Args:
         app: What is behind it.
         settings: The server's settings.
+        keys: Who may ask.
+        limits: How much.
+        watch: What is told of requests.
     """
 
-    def __init__(self, app: ASGIApp, settings: ServerConfig) -> None:
+    def __init__(self, app: ASGIApp, *, settings: ServerConfig, keys: Keys, limits: Limits, watch: Watch) -> None:
         self._app = app
         self._settings = settings
-        token = token_of(settings)
-        self._digest = hashlib.sha256(token.encode()).digest() if token else None
+        self._keys = keys
+        self._limits = limits
+        self._watch = watch
         self._hosts = {name.lower() for name in (*LOOPBACK, settings.host, *settings.hosts)}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -43,10 +49,20 @@ class Gate:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        trace = uuid.uuid4().hex
+        told = REQUEST_ID.set(trace)
+        watched = self._watch.request(scope)
+        try:
+            await self._answered(scope, receive, send, trace, watched)
+        finally:
+            watched.end()
+            REQUEST_ID.reset(told)
+
+    async def _answered(self, scope: Scope, receive: Receive, send: Send, trace: str, watched: RequestWatch) -> None:
         headers = Headers(scope=scope)
         origin = headers.get("origin")
         allowed = origin if origin in self._settings.origins else None
-        trace, begun = uuid.uuid4().hex, False
+        begun = False
 
         async def marked(message: Message) -> None:
             nonlocal begun
@@ -57,45 +73,70 @@ class Gate:
                 if allowed:
                     answered["access-control-allow-origin"] = allowed
                     answered.add_vary_header("origin")
+                watched.begin(message["status"], answered.get("x-turn-id"))
+            elif not message.get("more_body", False):
+                watched.end()  # before the client can know
             await send(message)
 
         if allowed and scope["method"] == "OPTIONS" and "access-control-request-method" in headers:
             await _answer(marked, 204, None, _PREFLIGHT)
-        elif refusal := self._refusal(scope, headers, origin, allowed):
-            await _answer(marked, *refusal)
-        else:
-            try:
+            return
+        try:
+            key = await self._holder(scope, headers, origin, allowed)
+            if key is not ANYONE:
+                watched.ids |= {"key": key.key_id, "tenant": key.tenant}
+            self._check_body(scope, headers)
+            with self._counted(scope, key):
+                scope.setdefault("state", {})["tenant"] = key.tenant
                 await self._through(scope, receive, marked)
-            except Exception as error:  # FastAPI's own handler of last resort would stand outside this gate
-                if begun:
-                    raise
-                answer = errors.answer(Request(scope), errors.status_of(error), errors.message_of(error))
-                await answer(scope, receive, marked)
+        except HTTPException as refused:
+            await _answer(marked, refused.status_code, refused.detail, refused.headers)
+        except Exception as error:  # FastAPI's own handler of last resort would stand outside this gate
+            if begun:
+                raise
+            answer = errors.answer(Request(scope), errors.status_of(error), errors.message_of(error))
+            await answer(scope, receive, marked)
 
-    def _refusal(
-        self, scope: Scope, headers: Headers, origin: str | None, allowed: str | None
-    ) -> tuple[int, str] | tuple[int, str, dict[str, str]] | None:
+    async def _holder(self, scope: Scope, headers: Headers, origin: str | None, allowed: str | None) -> Key:
+        """Whose request it is; pages that use a reader's browser to ask are turned away."""
+        demanded = await self._keys.demanded()
         host = headers.get("host", "")
-        if (self._digest is None or self._settings.hosts) and _name(host) not in self._hosts:
-            return 403, f"The host {host[:100]!r} is none of this server's; add it to server.hosts."
+        if (not demanded or self._settings.hosts) and _name(host) not in self._hosts:
+            raise HTTPException(403, f"The host {host[:100]!r} is none of this server's; add it to server.hosts.")
         if origin and not allowed and urlsplit(origin).netloc.lower() != host.lower():
-            return 403, f"Pages of {origin[:100]!r} may not use this server; add it to server.origins."
-        if self._digest is not None and scope["path"] not in OPEN_PATHS and not self._known(headers):
-            return 401, "Send this server's token: Authorization: Bearer …", {"www-authenticate": "Bearer"}
+            raise HTTPException(403, f"Pages of {origin[:100]!r} may not use this server; add it to server.origins.")
+        if not demanded or scope["path"] in OPEN_PATHS:
+            return ANYONE
+        if (key := await self._keys.holder(headers.get("authorization", ""))) is None:
+            raise HTTPException(
+                401, "Send a key of this server: Authorization: Bearer …", {"www-authenticate": "Bearer"}
+            )
+        if lacking := key.lacks(scope["method"], scope["path"]):
+            raise HTTPException(403, f"This key lacks the scope {lacking!r}.")
+        return key
+
+    @contextmanager
+    def _counted(self, scope: Scope, key: Key) -> Iterator[None]:
+        if scope["path"] in OPEN_PATHS:
+            yield
+            return
+        if (late := self._limits.enter(key)) is not None:
+            why, seconds = late
+            raise HTTPException(429, why, {"retry-after": str(seconds)})
+        try:
+            yield
+        finally:
+            self._limits.leave(key)
+
+    def _check_body(self, scope: Scope, headers: Headers) -> None:
         length = headers.get("content-length", "0")
         if not length.isdecimal() or len(length) > 15 or int(length) > self._settings.max_body:
-            return 413, self._too_large
+            raise HTTPException(413, self._too_large)
         has_body = length != "0" or "transfer-encoding" in headers
         media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
         form = media_type == "multipart/form-data" and scope["path"].endswith("/files")
         if has_body and scope["method"] != "GET" and media_type != "application/json" and not form:
-            return 415, "Send JSON, with content-type: application/json."
-        return None
-
-    def _known(self, headers: Headers) -> bool:
-        scheme, _, token = headers.get("authorization", "").partition(" ")
-        digest = hashlib.sha256(token.strip().encode("utf-8", "replace")).digest()
-        return scheme.lower() == "bearer" and hmac.compare_digest(digest, self._digest or b"")
+            raise HTTPException(415, "Send JSON, with content-type: application/json.")
 
     async def _through(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes a request on; its body may be so large and take so long."""
@@ -131,11 +172,6 @@ _PREFLIGHT = {
 }
 
 
-def token_of(settings: ServerConfig) -> str | None:
-    """The token that clients must send, or None."""
-    return settings.token or os.environ.get("AGENTIC_SERVER_TOKEN") or None
-
-
 def _name(host: str) -> str:
     """The name in a Host header, without its port."""
     try:
@@ -144,9 +180,19 @@ def _name(host: str) -> str:
         return ""
 
 
-async def _answer(send: Send, status: int, message: str | None, headers: dict[str, str] | None = None) -> None:
-    body = b"" if message is None else json.dumps({"detail": message, "error": {"message": message}}).encode()
+async def _answer(send: Send, status: int, message: str | None, headers: Mapping[str, str] | None = None) -> None:
+    """Answers before any route is known, so in the form of both APIs."""
+    kind, code = _KINDS.get(status, ("invalid_request_error", None))
+    error = {"message": message, "type": kind, "param": None, "code": code}
+    body = b"" if message is None else json.dumps({"detail": message, "error": error}).encode()
     given = {"content-type": "application/json", "content-length": str(len(body)), **(headers or {})}
     pairs = [(name.encode(), value.encode()) for name, value in given.items()]
     await send({"type": "http.response.start", "status": status, "headers": pairs})
     await send({"type": "http.response.body", "body": body})
+
+
+_KINDS = {
+    401: ("authentication_error", "invalid_api_key"),
+    403: ("permission_error", None),
+    429: ("rate_limit_error", "rate_limit_exceeded"),
+}

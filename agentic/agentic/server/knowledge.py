@@ -17,7 +17,7 @@ from ..types.content import Text
 from ..types.errors import InvalidInput
 from ..types.steps import Hit
 from ..types.tools import ToolDef
-from .banks import Banks
+from .banks import Banks, find
 
 RAG = "builtin::rag"
 TEMPLATE = "Result {index}\nContent: {chunk.content}\nMetadata: {metadata}\n"
@@ -58,6 +58,7 @@ async def search(
     max_chunks: int = MAX_CHUNKS,
     max_tokens: int = MAX_TOKENS,
     template: str = TEMPLATE,
+    mode: str | None = None,
 ) -> Found:
     """Searches banks beside each other; the best hits of all come first.
 
@@ -68,6 +69,7 @@ async def search(
         max_chunks: The most hits.
         max_tokens: About how many tokens the text may have; the hit that goes beyond is left out, and those behind it.
         template: How a hit is written; holds `{index}` and `{chunk.content}`, may hold `{metadata}`.
+        mode: See `banks.find`.
 
     Raises:
         InvalidInput: The template lacks a place, or no bank is named.
@@ -78,7 +80,7 @@ async def search(
     if not bank_ids:
         raise InvalidInput("No vector DB is named: give vector_db_ids.")
     asked = [await banks.bank(bank_id) for bank_id in bank_ids]
-    lists = await asyncio.gather(*(bank.aquery(query, k=max_chunks) for bank in asked))
+    lists = await asyncio.gather(*(find(bank, query, max_chunks, mode) for bank in asked))
     hits = tuple(sorted((hit for found in lists for hit in found), key=lambda hit: -hit.score)[:max_chunks])
     texts: list[Text] = []
     room = max_tokens * BYTES_PER_TOKEN

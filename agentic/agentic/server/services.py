@@ -1,4 +1,4 @@
-"""What the routes share: one object, made once for each application."""
+"""What the routes share: one object for each tenant, made when it first asks."""
 
 from __future__ import annotations
 
@@ -8,26 +8,30 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from ..stack import Stack
-from ..store import KeepsDocuments, open_store
+from ..store import Store, open_store
 from ..store.documents import Documents
-from ..types.errors import ConfigError
 from .agents import Agents
 from .banks import Banks
 from .models import Models
 from .openai.running import Running
 from .shields import Shields
+from .tenants import TenantStore
 from .toolgroups import Toolgroups
 from .turns import Turns
+from .watch import Watch
 
 DRAIN_SECONDS = 30.0
 """How long a server that is told to end waits for running turns."""
 
 
 class Services:
-    """Everything that requests work with.
+    """Everything that one tenant's requests work with.
 
     Args:
         stack: What the server offers.
+        store: Where everything is kept; it stays open.
+        watch: What is told of turns.
+        tenant: Whose they are; empty for the operator's own.
 
     Attributes:
         stack: The same.
@@ -46,17 +50,15 @@ class Services:
         ConfigError: The stack's store keeps no documents.
     """
 
-    def __init__(self, stack: Stack) -> None:
+    def __init__(self, stack: Stack, store: Store, watch: Watch, tenant: str = "") -> None:
         self.stack = stack
-        self.store = open_store(stack.config.store)
-        if not isinstance(self.store, KeepsDocuments):
-            raise ConfigError("A server needs a store that keeps documents, too: a path, a URL or None.")
+        self.store = TenantStore(store, tenant)
         self.documents: Documents = self.store.documents
         self.models = Models(stack, self.documents)
         self.shields = Shields(stack, self.documents)
-        self.banks = Banks(stack, self.documents)
+        self.banks = Banks(stack, self.documents, tenant)
         self.toolgroups = Toolgroups(stack, self.documents, self.banks)
-        self.turns = Turns()
+        self.turns = Turns(watch)
         self.responses = Running()
         self.agents = Agents(
             self.store,
@@ -70,17 +72,50 @@ class Services:
     async def aclose(self) -> None:
         """Waits for the running turns, cancels those that take too long, and closes what was opened."""
         await self.turns.drain(DRAIN_SECONDS)
-        for part in (self.toolgroups, self.shields, self.banks, self.models, self.store):
+        for part in (self.toolgroups, self.shields, self.banks, self.models):
             try:
                 await asyncio.wait_for(part.aclose(), 5)
             except TimeoutError:
                 continue  # the process ends anyway
 
 
+class Tenants:
+    """The services of every tenant, over one store.
+
+    Args:
+        stack: What the server offers.
+        watch: What is told of turns.
+
+    Raises:
+        ConfigError: The stack's store keeps no documents.
+    """
+
+    def __init__(self, stack: Stack, watch: Watch) -> None:
+        self._stack = stack
+        self._watch = watch
+        self._store = open_store(stack.config.store)
+        self._known = {"": Services(stack, self._store, watch)}
+
+    def of(self, tenant: str) -> Services:
+        """One tenant's services; the operator's own for an empty name."""
+        if tenant not in self._known:
+            self._known[tenant] = Services(self._stack, self._store, self._watch, tenant)
+        return self._known[tenant]
+
+    async def drain(self, seconds: float) -> None:
+        """Takes no new turns, waits for those that run, and cancels those that are not done in time."""
+        await asyncio.gather(*(services.turns.drain(seconds) for services in self._known.values()))
+
+    async def aclose(self) -> None:
+        """Ends the running turns and closes everything."""
+        await asyncio.gather(*(services.aclose() for services in self._known.values()))
+        await self._store.aclose()
+
+
 async def services_of(request: Request) -> Services:  # sync, it would run in a thread
-    """The services of the application that a request came to."""
-    services: Services = request.app.state.services
-    return services
+    """The services of the tenant whose key a request came with."""
+    tenants: Tenants = request.app.state.tenants
+    return tenants.of(getattr(request.state, "tenant", ""))
 
 
 Use = Annotated[Services, Depends(services_of)]

@@ -8,12 +8,14 @@ from collections.abc import Callable
 import uvicorn
 
 from ..config import ServerConfig
+from ..portal import run_sync
 from ..stack import Stack
 from ..types.errors import ConfigError
+from .access import token_of
 from .app import create_app
-from .gate import LOOPBACK, token_of
+from .gate import LOOPBACK
 from .patience import PatientProtocol
-from .services import Services
+from .services import Services, Tenants
 
 _CLOSING_SECONDS = 5
 """How long connections may take to close once no turn runs any more."""
@@ -32,9 +34,15 @@ class Server(uvicorn.Server):
 
     def __init__(self, stack: Stack, ready: Callable[[str], None] = lambda _url: None) -> None:
         self.settings: ServerConfig = stack.config.server
-        check(self.settings)
         app = create_app(stack)
         self.services: Services = app.state.services
+        self.tenants: Tenants = app.state.tenants
+        if self.settings.host not in LOOPBACK:
+            try:
+                check(self.settings, with_keys=run_sync(app.state.keys.any()))
+            except BaseException:
+                run_sync(self.tenants.aclose())
+                raise
         self._ready = ready
         super().__init__(
             uvicorn.Config(
@@ -62,18 +70,22 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Takes no new turns, lets those that run end with their readers, then closes everything."""
-        await self.services.turns.drain(self.settings.drain_seconds)
+        await self.tenants.drain(self.settings.drain_seconds)
         await super().shutdown(sockets)
 
 
-def check(settings: ServerConfig) -> None:
-    """Refuses to be open to others without a token.
+def check(settings: ServerConfig, *, with_keys: bool = False) -> None:
+    """Refuses to be open to others without a token or a key.
+
+    Args:
+        settings: Where it would be open.
+        with_keys: Whether its store has keys.
 
     Raises:
         ConfigError: It would be.
     """
-    if settings.host not in LOOPBACK and not token_of(settings):
+    if settings.host not in LOOPBACK and not with_keys and not token_of(settings):
         raise ConfigError(
             f"The server would be open to everybody who reaches {settings.host}.",
-            hint="Set AGENTIC_SERVER_TOKEN (or server.token in the file), or serve on 127.0.0.1.",
+            hint="Make a key (agentic server-keys add), set AGENTIC_SERVER_TOKEN, or serve on 127.0.0.1.",
         )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from fastapi.responses import StreamingResponse
+from starlette.types import Message, Receive, Scope, Send
 
 from . import errors
 
@@ -17,8 +19,12 @@ STREAMED: dict[int | str, dict[str, Any]] = {
 """How `/openapi.json` describes an answer that may be a stream."""
 
 
+BEAT = b": alive\n\n"
+"""A comment, which clients skip: it keeps what stands between from closing a silent stream."""
+
+
 class EventStream(StreamingResponse):
-    """A stream of frames, each `data: …` and an empty line.
+    """A stream of frames, each `data: …` and an empty line, and of comments while there are none.
 
     Args:
         frames: Whole frames, as `frame` makes them.
@@ -28,6 +34,32 @@ class EventStream(StreamingResponse):
     def __init__(self, frames: AsyncIterator[bytes], headers: Mapping[str, str] | None = None) -> None:
         kept = {"cache-control": "no-cache", "x-accel-buffering": "no", **(headers or {})}
         super().__init__(frames, headers=kept, media_type="text/event-stream")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers."""
+        seconds = scope["app"].state.services.stack.config.server.beat_seconds
+        loop = asyncio.get_running_loop()
+        latest, begun = loop.time(), False
+
+        async def noted(message: Message) -> None:
+            nonlocal latest, begun
+            latest, begun = loop.time(), message.get("more_body", True)
+            await send(message)
+
+        async def beat() -> None:
+            while True:
+                await asyncio.sleep(max(0.0, latest + seconds - loop.time()))
+                if begun and loop.time() >= latest + seconds:
+                    await noted({"type": "http.response.body", "body": BEAT, "more_body": True})
+                elif not begun:
+                    await asyncio.sleep(seconds)
+
+        beating = asyncio.create_task(beat())
+        try:
+            await super().__call__(scope, receive, noted)
+        finally:
+            beating.cancel()
+            await asyncio.gather(beating, return_exceptions=True)
 
 
 def frame(value: Any) -> bytes:

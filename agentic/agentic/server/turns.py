@@ -16,6 +16,7 @@ from ..types.errors import SessionBusy
 from ..types.events import Event, TurnStarted
 from . import errors
 from .sse import frame
+from .watch import Watch
 
 KEPT = 256
 """How many turns' frames are kept after their end."""
@@ -96,9 +97,14 @@ class Live:
 
 
 class Turns:
-    """All turns that run here, and the last ones that ran."""
+    """All turns that run here, and the last ones that ran.
 
-    def __init__(self) -> None:
+    Args:
+        watch: What is told of their events.
+    """
+
+    def __init__(self, watch: Watch) -> None:
+        self._watch = watch
         self._kept: OrderedDict[str, Live] = OrderedDict()
         self._running: dict[str, Live] = {}
         self._closing = False
@@ -140,9 +146,12 @@ class Turns:
             self._keep(live)
 
         async def drive() -> None:
+            watch = self._watch.turn(session)
+            failure: BaseException | None = None
             try:
                 with given(keys or {}):
                     async for event in events():
+                        watch.see(event)
                         if isinstance(event, TurnStarted) and live.turn_id is None:
                             live.turn_id = event.turn_id
                             self._keep(live)
@@ -150,9 +159,13 @@ class Turns:
                             live.last = payload
                             live.add(frame({"event": {"payload": payload}}))
             except Exception as error:
-                live.error = error
+                live.error = failure = error
                 live.add(frame(errors.frame_of(error)))
+            except BaseException as error:
+                failure = error
+                raise
             finally:
+                watch.close(failure)
                 if self._running.get(session.session_id) is live:
                     del self._running[session.session_id]
                 live.end()

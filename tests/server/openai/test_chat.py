@@ -82,6 +82,16 @@ def test_the_last_frame_is_as_each_client_wants_it(serve: Serve, prefix: str, en
     assert text.endswith("data: [DONE]\n\n") is ends
 
 
+def test_half_a_surrogate_pair_from_a_model_breaks_nothing(serve: Serve) -> None:
+    client, _ = serve(*[["a\ud83d", "b"]] * 4)
+    assert client.chat.completions.create(model="m", messages=HELLO).choices[0].message.content == "a?b"
+    chunks = client.chat.completions.create(model="m", messages=HELLO, stream=True)
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == "a?b"
+    assert client.responses.create(model="m", input="x").output_text == "a?b"
+    events = list(client.responses.create(model="m", input="x", stream=True))
+    assert events[-1].type == "response.completed"
+
+
 def test_usage_is_told_when_it_is_asked_for(serve: Serve) -> None:
     class Counted(ScriptedModel):
         async def generate(self, prepared: Prepared) -> Any:

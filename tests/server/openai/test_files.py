@@ -81,9 +81,9 @@ def test_a_file_that_is_too_large_leaves_nothing(serve: Serve, monkeypatch: pyte
 
 
 def test_a_file_survives_a_restart_and_says_when_its_bytes_are_gone(serve: Serve) -> None:
-    client, running = serve(kept=True)
+    client, _ = serve(kept=True)
     made = client.files.create(file=("notes.txt", b"x"), purpose="user_data")
-    running.server.should_exit = True
+    serve.end()
     client, _ = serve(kept=True)
     assert client.files.content(made.id).content == b"x"
     Path(data_dir() / "files" / made.id).unlink()

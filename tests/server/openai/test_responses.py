@@ -107,6 +107,27 @@ def test_a_response_continues_the_one_before_and_forks_from_an_older_one(serve: 
     )
 
 
+def test_a_continuation_reads_only_what_is_new(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    client, running = serve(*["Yes."] * 12, kept=True)
+    store, counts = running.server.services.store, []
+    read = store.read
+
+    async def counted(session_id: str, *, after: int = 0) -> Any:
+        records = await read(session_id, after=after)
+        counts.append(len(records))
+        return records
+
+    monkeypatch.setattr(store, "read", counted)
+    last = client.responses.create(model="m", input="?")
+    conversation = client.conversations.create().id
+    client.responses.create(model="m", input="?", conversation=conversation)
+    counts.clear()
+    for _ in range(5):
+        last = client.responses.create(model="m", input="?", previous_response_id=last.id)
+        client.responses.create(model="m", input="?", conversation=conversation)
+    assert sum(counts) == 0
+
+
 @pytest.mark.parametrize("stream", [False, True])
 def test_functions_are_run_by_the_client(serve: Serve, stream: bool) -> None:
     calls = [ToolCall("weather", {"city": "Rome"}, "call_1"), ToolCall("weather", {"city": "Oslo"}, "call_2")]
@@ -454,6 +475,7 @@ def test_a_background_response_is_retrieved_when_it_has_ended(serve: Serve) -> N
     assert first.type == "response.created"
     running.soon(model.go.set)
     rest = list(stream)
+    assert rest[0].type == "response.queued"
     assert [event.sequence_number for event in rest] == list(range(1, len(rest) + 1))
     again = list(client.responses.retrieve(queued.id, stream=True, starting_after=3))
     assert [event.sequence_number for event in again] == [event.sequence_number for event in rest[3:]]
@@ -500,7 +522,7 @@ def test_a_running_response_is_cancelled(serve: Serve) -> None:
 def test_a_response_survives_a_restart_and_is_deleted_with_its_session(serve: Serve) -> None:
     client, running = serve("One.", "Two.", kept=True)
     first = client.responses.create(model="m", input="1")
-    running.server.should_exit = True
+    serve.end()
     client, running = serve("Two.", kept=True)
     assert client.responses.retrieve(first.id).output_text == "One."
     second = client.responses.create(model="m", input="2", previous_response_id=first.id)

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query
 from fastapi.responses import JSONResponse
 
 from ...store.documents import Document
-from ..services import Use
+from ..services import Services, Use
 from . import wire
 from .answers import AgentInfo, Created, Page, SessionCreated, SessionInfo
 from .schemas import AgentConfig, AgentCreate, SessionCreate
@@ -39,7 +39,9 @@ async def get_agent(agent_id: str, services: Use) -> Any:
 
 @router.delete("/v1/agents/{agent_id}")
 async def delete_agent(agent_id: str, services: Use) -> None:
-    """Removes an agent and its sessions."""
+    """Removes an agent and its sessions; turns that run in them are cancelled first."""
+    for session in await services.agents.sessions(agent_id):
+        await _cancel(services, session.name)
     await services.agents.delete(agent_id)
 
 
@@ -70,11 +72,15 @@ async def get_session(
 @router.delete("/v1/agents/{agent_id}/session/{session_id}")
 async def delete_session(agent_id: str, session_id: str, services: Use) -> None:
     """Removes a session; a turn that runs in it is cancelled first."""
+    await services.agents.session(agent_id, session_id)
+    await _cancel(services, session_id)
+    await services.agents.delete_session(agent_id, session_id)
+
+
+async def _cancel(services: Services, session_id: str) -> None:
     if (live := services.turns.running_in(session_id)) is not None:
-        await services.agents.session(agent_id, session_id)
         await live.session.acancel()
         await live.ended()
-    await services.agents.delete_session(agent_id, session_id)
 
 
 def page(items: list[Any], start: int | None, limit: int | None, url: str) -> dict[str, Any]:

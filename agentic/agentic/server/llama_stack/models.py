@@ -6,6 +6,7 @@ from typing import Any
 
 from fastapi import APIRouter
 
+from ...types.content import storable
 from ...types.errors import InvalidInput
 from ..models import Entry
 from ..openai.models import fields
@@ -32,7 +33,7 @@ async def register_model(body: ModelCreate, services: Use) -> Any:
         if not slash:
             raise InvalidInput("Name the provider: provider_id, or a provider_model_id such as ollama/llama3.2:3b.")
         name = rest
-    entry = Entry(body.model_id, provider, name, body.model_type or "llm", body.metadata or {})
+    entry = Entry(body.model_id, provider, name, body.model_type or "llm", storable(body.metadata or {}))
     added = await services.models.register(entry)
     services.agents.forget()
     return _model(added)

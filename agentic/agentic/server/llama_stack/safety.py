@@ -6,6 +6,7 @@ from typing import Any
 
 from fastapi import APIRouter
 
+from ...types.content import storable
 from ...types.errors import InvalidInput
 from ...types.steps import SafetyViolation
 from ..services import Use
@@ -26,7 +27,7 @@ async def list_shields(services: Use) -> Any:
 @router.post("/v1/shields", response_model=ShieldInfo)
 async def register_shield(body: ShieldCreate, services: Use) -> Any:
     """Adds a shield; `provider_shield_id` says what is behind it."""
-    added = await services.shields.register(body.shield_id, body.provider_shield_id, body.params or {})
+    added = await services.shields.register(body.shield_id, body.provider_shield_id, storable(body.params or {}))
     services.agents.forget()
     return _shield(added)
 

@@ -12,6 +12,7 @@ from fastapi.responses import JSONResponse
 from ...execution import execute
 from ...keys import given
 from ...protocols import Tool, ToolContext
+from ...types.content import storable
 from ...types.errors import InvalidInput
 from ...types.tools import ToolCall, ToolStatus
 from ..provider_data import given_keys
@@ -37,7 +38,9 @@ async def list_toolgroups(services: Use) -> Any:
 async def register_toolgroup(body: ToolgroupCreate, services: Use) -> None:
     """Adds the tools of an MCP server as a toolgroup."""
     url = body.mcp_endpoint.uri if body.mcp_endpoint else None
-    await services.toolgroups.register(Entry(body.toolgroup_id, body.provider_id or "mcp", url, body.args or {}))
+    await services.toolgroups.register(
+        Entry(body.toolgroup_id, body.provider_id or "mcp", url, storable(body.args or {}))
+    )
     services.agents.forget()
 
 

@@ -8,10 +8,10 @@ from typing import Any
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 
-from ...types.content import text_of
+from ...types.content import storable, text_of
 from ...types.errors import InvalidInput
 from ...types.steps import Hit
-from ..banks import Entry, Writable
+from ..banks import Entry, TakesChunks, Writable, find
 from ..knowledge import search
 from ..services import Services, Use
 from . import wire
@@ -56,11 +56,19 @@ async def unregister_vector_db(vector_db_id: str, services: Use) -> None:
 async def insert_chunks(body: ChunksInsert, services: Use) -> None:
     """Adds chunks; each is kept as it is, and its vector is made here."""
     bank = await services.banks.writable(body.vector_db_id)
+    chunks = {}  # a chunk that comes twice is one
     for chunk in body.chunks:
         text = text_of(wire.content_in(chunk.model_dump()["content"]))
         named = chunk.metadata.get("chunk_id") or chunk.metadata.get("document_id") or ""
         digest = hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:16]
-        await bank.aadd_text(text, id=f"{named}:{digest}"[-200:], metadata=chunk.metadata)
+        if text.strip():
+            chunks[f"{named}:{digest}"[-200:]] = (text, chunk.metadata)
+    if isinstance(bank, TakesChunks):
+        texts, metadata = [text for text, _ in chunks.values()], [told for _, told in chunks.values()]
+        await bank.aadd_texts(texts, ids=list(chunks), metadata=metadata)
+        return
+    for name, (text, told) in chunks.items():
+        await bank.aadd_text(text, id=name, metadata=told)
 
 
 @router.post("/v1/vector-io/query", response_model=Chunks)
@@ -71,7 +79,7 @@ async def query_chunks(body: ChunkQuery, services: Use) -> Any:
     count, least = params.get("max_chunks") or 5, params.get("score_threshold")
     if not isinstance(count, int) or not 1 <= count <= 1000 or not isinstance(least, int | float | None):
         raise InvalidInput("params: max_chunks is 1 to 1000, score_threshold a number.")
-    hits = await bank.aquery(text_of(wire.content_in(body.model_dump()["query"])), k=count)
+    hits = await find(bank, text_of(wire.content_in(body.model_dump()["query"])), count, params.get("mode"))
     kept = [hit for hit in hits if least is None or hit.score >= least]
     return JSONResponse({"chunks": [_chunk(hit) for hit in kept], "scores": [hit.score for hit in kept]})
 
@@ -93,6 +101,7 @@ async def query_documents(body: RAGQuery, services: Use) -> Any:
         max_chunks=config.max_chunks,
         max_tokens=config.max_tokens_in_context,
         template=config.chunk_template,
+        mode=config.mode,
     )
     return JSONResponse({"content": wire.content_out(found.parts) or None, "metadata": found.metadata})
 
@@ -130,4 +139,4 @@ def _vector_db(entry: Entry) -> dict[str, Any]:
 
 def _chunk(hit: Hit) -> dict[str, Any]:
     metadata = {"document_id": hit.document_id, **hit.metadata}
-    return {"content": hit.text, "metadata": metadata, "embedding": None}
+    return {"content": hit.text, "metadata": storable(metadata), "embedding": None}

@@ -274,7 +274,7 @@ def response_in(value: Mapping[str, Any]) -> ToolResponse:
         call_id=str(value.get("call_id") or ""),
         tool_name=str(value.get("tool_name") or ""),
         content=content_in(value.get("content")),
-        metadata=dict(metadata) if isinstance(metadata, Mapping) else {},
+        metadata=storable(metadata) if isinstance(metadata, Mapping) else {},
     )
 
 

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
@@ -14,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ...inference import Retries, generate
 from ...protocols import Inference
+from ...types.content import storable
 from ...types.errors import InvalidInput
 from ...types.messages import AssistantMessage, StopReason
 from ...types.sampling import Completion, InferenceRequest, Usage
@@ -103,8 +105,10 @@ async def deltas_of(inference: Inference, request: InferenceRequest) -> AsyncIte
     prepared = await inference.prepare(request)
     async with aclosing(generate(inference, prepared, Retries())) as deltas:
         async for delta in deltas:
-            if isinstance(delta, str | Completion):
-                yield delta
+            if isinstance(delta, str):
+                yield storable(delta)
+            elif isinstance(delta, Completion):
+                yield replace(delta, message=replace(delta.message, content=storable(delta.message.content)))
 
 
 async def _whole(
@@ -183,7 +187,7 @@ def last_frame(request: Request) -> bytes:
 
 def arguments_of(call: ToolCall) -> str:
     """A call's arguments as JSON text; of a call that could not be read, what the model wrote."""
-    return call.raw if call.error else json.dumps(dict(call.arguments), ensure_ascii=False)
+    return str(storable(call.raw if call.error else json.dumps(dict(call.arguments), ensure_ascii=False)))
 
 
 def usage_of(usage: Usage) -> dict[str, int]:

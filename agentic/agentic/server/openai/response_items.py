@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from ...types.content import images_of
+from ...types.content import images_of, storable
 from ...types.events import (
     Event,
     StepCompleted,
@@ -79,7 +79,7 @@ class Output:
         """Takes in the next event of the turn."""
         match event:
             case TextDelta(text=text, step_id=step_id) if text:
-                self._write(text, step_id)
+                self._write(storable(text), step_id)
             case StepCompleted(step=InferenceStep() as step):
                 self._end_text(step)
             case ToolCallStarted(call=call):

@@ -84,6 +84,8 @@ class Run:
         output = Output(self.emit, self.tools.kinds, self.include, self.response["output"])
         try:
             self._tell("response.created")
+            if self.response["background"]:
+                self._tell("response.queued")
             self.response["status"] = "in_progress"
             self._tell("response.in_progress")
             for label, tools in self.tools.listed.items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -31,6 +31,9 @@ from .response_run import KIND, Run
 from .response_tools import Tools, choice_of, open_tools
 
 CONVERSATION = "conversation"
+
+Make: TypeAlias = Callable[[str | Session | None], Session]
+"""Makes the sessions of an agent."""
 
 
 class StreamOptions(BaseModel):
@@ -108,10 +111,13 @@ async def prepare(body: ResponseRequest, services: Services) -> Run:
     tools = await open_tools(body.tools or (), services)
     try:
         make = await _agent(body, services, tools, told, store)
+        name = str(previous.body["session_id"]) if previous else conversation
+        session = make(name if name is None else services.responses.session(name) or name)
         if previous is not None:
-            place = await _after(make, asked, previous, free=keep and not _running(previous, services))
+            free = keep and services.turns.running_in(session.session_id) is None
+            place = await _after(await session.aload(), make, asked, previous, free=free)
         else:
-            place = await _at(make(conversation or new_id("resp-session-")), asked, stored=conversation is not None)
+            place = await _at(session, asked, stored=conversation is not None)
     except BaseException:
         await tools.aclose()
         raise
@@ -178,7 +184,7 @@ async def _instructions(body: ResponseRequest, services: Services) -> dict[str, 
 
 async def _agent(
     body: ResponseRequest, services: Services, tools: Tools, told: Mapping[str, Any], store: Store
-) -> Callable[[str | None], Session]:
+) -> Make:
     """Makes sessions of an agent as the request describes it."""
     inference = await services.models.inference(body.model)
     if (schema := read_format((body.text or {}).get("format"))) is not None:
@@ -213,11 +219,7 @@ def _answered(session: Session, asked: Asked, turn: Turn) -> Place:
     return Place(session, answers={name: asked.answers[name] for name in waiting}, spent=turn.usage)
 
 
-def _running(previous: Document, services: Services) -> bool:
-    return services.turns.running_in(str(previous.body["session_id"])) is not None
-
-
-async def _after(make: Callable[[str | None], Session], asked: Asked, previous: Document, *, free: bool) -> Place:
+async def _after(session: Session, make: Make, asked: Asked, previous: Document, *, free: bool) -> Place:
     """Goes on behind an earlier response: in its session while `free` and as its last one, else in a fork.
 
     Raises:
@@ -227,7 +229,6 @@ async def _after(make: Callable[[str | None], Session], asked: Asked, previous: 
     known: Mapping[str, Any] = previous.body
     if known["turn_id"] is None:
         raise InvalidInput(f"Response {previous.name!r} failed before it began; there is nothing to go on from.")
-    session = await make(known["session_id"]).aload()
     index = next((at for at, turn in enumerate(session.turns) if turn.turn_id == known["turn_id"]), None)
     if index is None:
         raise NotFound(f"The session of response {previous.name!r} is gone.")
@@ -238,11 +239,10 @@ async def _after(make: Callable[[str | None], Session], asked: Asked, previous: 
         if waits and asked.only_answers and pending <= asked.answers.keys():
             return _answered(session, asked, turn)
         messages = ordered([*_seen(turn, known), *asked.messages])
-        name = new_id("resp-session-")
-        return Place(await session.afork(name, at=session.turns[index - 1]) if index else make(name), messages)
+        return Place(await session.afork(at=session.turns[index - 1]) if index else make(None), messages)
     if last and turn.status is TurnStatus.COMPLETED:
         return Place(session, ordered(asked.messages))
-    return Place(await session.afork(new_id("resp-session-"), at=turn), ordered(asked.messages))
+    return Place(await session.afork(at=turn), ordered(asked.messages))
 
 
 def _seen(turn: Turn, known: Mapping[str, Any]) -> list[Message]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
+from ...session import Session
+
 if TYPE_CHECKING:
     from .response_run import Run
 
@@ -28,6 +30,11 @@ class Running:
     def find(self, response_id: str) -> Run | None:
         """A response whose events are still known here."""
         return self._kept.get(response_id)
+
+    def session(self, session_id: str) -> Session | None:
+        """The session of that name as the last response in it left it: what it has read need not be read again."""
+        sessions = (run.session for run in reversed(self._kept.values()) if run.documents is not None)
+        return next((session for session in sessions if session.session_id == session_id), None)
 
     def drop(self, response_id: str) -> None:
         """Forgets a response."""

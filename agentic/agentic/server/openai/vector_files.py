@@ -167,7 +167,7 @@ async def list_batch(
 
 
 async def _bank(store_id: str, services: Services) -> Bank:
-    bank = await services.banks.bank(store_id)
+    bank = await services.banks.writable(store_id)
     if not isinstance(bank, Bank):
         raise InvalidInput(f"Vector store {store_id!r} can be searched, but takes no files.")
     return bank
