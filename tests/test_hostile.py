@@ -7,7 +7,6 @@ import json
 import logging
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,6 @@ from agentic.types import (
     AssistantMessage,
     Image,
     Message,
-    SafetyViolation,
     TextDelta,
     ToolResponse,
     ToolStatus,
@@ -171,29 +169,20 @@ def test_a_rejected_second_turn_leaves_the_first_to_be_followed_and_cancelled() 
     asyncio.run(main())
 
 
-class Checking:
-    """A shield during which the process is killed the first time, so to say."""
-
-    shield_id = "checking"
-
-    def __init__(self, *, objects: bool) -> None:
-        self._objects = objects
-        self._asked = 0
-
-    async def check(self, messages: Sequence[Message]) -> Verdict:
-        self._asked += 1
-        if self._asked == 1:
-            raise Strange
-        return Verdict("checking", SafetyViolation() if self._objects else None)
+async def _killed(*_: object) -> Verdict:
+    raise Strange
 
 
 @pytest.mark.parametrize("objects", [True, False])
-def test_an_output_check_that_a_crash_cut_off_is_made_again_and_decides(objects: bool) -> None:
-    shield = Checking(objects=objects)
-    with Agent(ScriptedModel(["Answer."]), output_shields=[shield], store=None) as agent:
+def test_an_output_check_that_a_crash_cut_off_is_made_again_and_decides(
+    objects: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Agent(ScriptedModel(["Answer."]), output_shields=[lambda text: not objects], store=None) as agent:
         session = agent.session()
-        with pytest.raises(Strange):
-            session.run("Q")
+        with monkeypatch.context() as crash:
+            crash.setattr("agentic.safeguard.ask", _killed)
+            with pytest.raises(Strange):
+                session.run("Q")
         events = list(session.resume_stream())
         shown = "".join(event.text for event in events if isinstance(event, TextDelta))
         turn = session.turns[-1]

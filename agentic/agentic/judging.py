@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import copy
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,7 +12,7 @@ from dataclasses import replace
 from .protocols import Shield
 from .types.content import Text, storable
 from .types.errors import describe
-from .types.messages import Message
+from .types.messages import AssistantMessage, Message
 from .types.serialise import from_json, to_json
 from .types.steps import Verdict
 
@@ -27,14 +29,16 @@ async def ask(shield: Shield, messages: Sequence[Message]) -> Verdict:
     started = time.monotonic()
     try:
         async with asyncio.timeout(PATIENCE) as patience:
-            verdict = await shield.check(messages)
+            verdict = await shield.check(_apart(messages))
         wrong = not isinstance(verdict, Verdict)
         verdict = _failed(shield, "Its answer is no Verdict.") if wrong else _storable(verdict)
     except asyncio.CancelledError:
         if (task := asyncio.current_task()) and task.cancelling():
             raise
         verdict = _failed(shield, "The shield cancelled itself.")
-    except Exception as error:
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
+            raise  # somebody pressed Ctrl-C
         text = f"No verdict within {PATIENCE:g} s." if patience.expired() else storable(describe(error))
         verdict = _failed(shield, text)
     latency = verdict.latency or time.monotonic() - started
@@ -43,6 +47,15 @@ async def ask(shield: Shield, messages: Sequence[Message]) -> Verdict:
 
 def _failed(shield: Shield, error: str) -> Verdict:
     return Verdict.failed(shield.shield_id, error, getattr(shield, "on_error", "block"))
+
+
+def _apart(messages: Sequence[Message]) -> Sequence[Message]:
+    """The messages with arguments of their own: a shield that changes what it is shown changes no call."""
+    last = messages[-1]
+    if not isinstance(last, AssistantMessage) or not last.tool_calls:
+        return messages
+    calls = tuple(replace(call, arguments=copy.deepcopy(dict(call.arguments))) for call in last.tool_calls)
+    return (*messages[:-1], replace(last, tool_calls=calls))
 
 
 def _storable(verdict: Verdict) -> Verdict:

@@ -250,8 +250,6 @@ class Run:
                 if isinstance(delta, str):
                     text.append(delta)
                 outlet.feed(delta)
-                if outlet.objected:
-                    break
         if completion is None or outlet.objected:
             cut_off = AssistantMessage("".join(text), (), StopReason.OUT_OF_TOKENS, (_CUT_OFF,))
             completion = Completion(cut_off if outlet.objected else AssistantMessage("".join(text)))

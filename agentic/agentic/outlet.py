@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -21,7 +22,7 @@ of it, or at once, so that a violation only ends the turn."""
 SHORTEST, LONGEST = 80, 400
 """Characters of a segment: it ends with a sentence, or where one is too long with a word."""
 
-_END = re.compile(r"[.!?…][\"'”’)\]]*\s|\n|[。！？]")  # noqa: RUF001
+_END = re.compile(r"[.!?…।॥؟۔][\"'”’)\]]*\s|\n|[。！？]")  # noqa: RUF001
 
 
 class Outlet:
@@ -40,7 +41,7 @@ class Outlet:
         shown: The segments that the caller has seen.
         sent: How many characters the caller has seen.
         verdicts: What shields said so far.
-        objected: Whether one objected; the rest of the answer is not needed any more.
+        objected: Whether one objected; whoever still waits for the rest of the answer stops waiting.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Outlet:
         self._text = ""
         self._seen = 0
         self._looking: asyncio.Task[None] | None = None
+        self._answering = asyncio.timeout(None)
 
     def feed(self, delta: str | ToolCallDelta) -> None:
         """Takes the next piece from the model."""
@@ -76,17 +78,28 @@ class Outlet:
                 self._looking = asyncio.create_task(self._clear())
 
     async def __aenter__(self) -> Self:
+        await self._answering.__aenter__()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Gives up a look that is still going on: shields look at the whole answer next."""
+    ) -> bool:
+        """Gives up a look that is still going on: shields look at the whole answer next.
+
+        Returns:
+            Whether the answer was cut off by an objection.
+        """
+        try:
+            await self._answering.__aexit__(kind, error, trace)
+            cut_off = self._answering.expired() and isinstance(error, Exception)
+        except TimeoutError:
+            cut_off = True
         if self._looking is not None:
             self._looking.cancel()
             await asyncio.wait([self._looking])
             if not self._looking.cancelled():
                 self._looking.result()
+        return cut_off
 
     async def _clear(self) -> None:
         while not self.objected and (end := self._segment()):
@@ -96,6 +109,8 @@ class Outlet:
             if judgement.violation:
                 self.objected = True
                 self.verdicts += verdicts
+                with contextlib.suppress(RuntimeError):  # the answer had just ended by itself
+                    self._answering.reschedule(0.0)
                 return
             # The prompts of all beginnings together would grow with the square of the answer's length.
             self.verdicts += tuple(replace(one, prompt="") for one in verdicts)

@@ -13,7 +13,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -109,15 +110,17 @@ class Safeguard:
     def conceal(self, response: ToolResponse) -> ToolResponse:
         """The result with the values masked that shields have masked before: the model must not meet them in it."""
         real = {
-            value: placeholder
+            form: placeholder
             for masked in self._journal.history.masked.values()
             for placeholder, value in masked.items()
             if len(value) > 2  # shorter ones stand in too much else
+            for form in (value, json.dumps(value, ensure_ascii=False)[1:-1], json.dumps(value)[1:-1])
         }
         if not real:
             return response
-        ordered = sorted(real.items(), key=lambda item: len(item[0]), reverse=True)  # a name before its first half
-        return replace(response, content=_replaced(response.content, ordered))
+        longest_first = sorted(real, key=len, reverse=True)  # a name before its first half
+        written = re.compile("|".join(map(re.escape, longest_first)))
+        return replace(response, content=_replaced(response.content, written, real))
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
@@ -133,6 +136,12 @@ class Safeguard:
         outlet = self._outlet_of(touchpoint)
         return Judgement(outlet.verdicts, outlet.shown) if outlet else Judgement()
 
+    def _others(self, there: Touchpoint, here: Touchpoint) -> set[str]:
+        """The ids under which another shield looks there than here."""
+        mine = {shield.shield_id: shield for shield in self._setup.shields[here]}
+        looked = self._setup.shields.get(there, ())
+        return {one.shield_id for one in looked if mine.get(one.shield_id) is not one}
+
     def _answer(self) -> InferenceStep:
         steps = reversed(self._journal.state.turn.steps)
         return next(step for step in steps if isinstance(step, InferenceStep))
@@ -143,14 +152,16 @@ class Safeguard:
 
     def _close(self, touchpoint: Touchpoint, judgement: Judgement) -> None:
         """Records a judgement; an inference that was held back for it is shown as it left it."""
-        outlet = self._outlet_of(touchpoint)
-        self._journal.close_step(judgement)
         if touchpoint is not Touchpoint.OUTPUT:
+            self._journal.close_step(judgement)
             return
+        outlet, came = self._outlet_of(touchpoint), _text(self._answer())
+        shown = outlet.shown or came[: outlet.sent] if outlet else ""
+        self._journal.close_step(judgement)
         step = self._answer()
-        text = step.message.content if step.message else ""
-        if rest := text[outlet.sent if outlet else 0 :]:
-            self._journal.tell(TextDelta(rest, step.step_id))
+        # After a repair that reaches back into what was shown, only the step itself can tell what was said.
+        if (text := _text(step)).startswith(shown) and text != shown:
+            self._journal.tell(TextDelta(text[len(shown) :], step.step_id))
         self._journal.tell(StepCompleted(step))
 
     async def _look(self, text: str) -> tuple[Verdict, ...]:
@@ -186,7 +197,7 @@ class Safeguard:
         self, touchpoint: Touchpoint, subjects: Sequence[Subject], early: Sequence[Verdict]
     ) -> tuple[Verdict, ...]:
         shields = self._setup.shields[touchpoint]
-        known = self._known(early)
+        known = self._known(touchpoint, early)
         digests = {subject.name: _digest(subject.messages[-1]) for subject in subjects}
         asked = {
             (shield.shield_id, digests[subject.name]): (shield, subject.messages)
@@ -210,16 +221,17 @@ class Safeguard:
                 verdicts.append(replace(verdict, subject=subject.name, digest=digest))
         for subject in subjects:
             verdicts += await _repaired_in_turn(
-                subject, shields, [one for one in verdicts if one.subject == subject.name]
+                subject, shields, [one for one in verdicts if one.subject == subject.name], known
             )
         return tuple(verdicts)
 
-    def _known(self, early: Sequence[Verdict]) -> dict[tuple[str, str], Verdict]:
-        """The verdicts of this turn, by shield and content."""
+    def _known(self, touchpoint: Touchpoint, early: Sequence[Verdict]) -> dict[tuple[str, str], Verdict]:
+        """The verdicts of this turn by the shields of a touchpoint, by shield and content."""
         said = list(early)
         for step in self._journal.state.turn.steps:
             if isinstance(step, ShieldCallStep) and step.judgement:
-                said += step.judgement.verdicts
+                elsewhere = self._others(step.touchpoint, touchpoint)
+                said += [verdict for verdict in step.judgement.verdicts if verdict.shield_id not in elsewhere]
         return {
             (verdict.shield_id, verdict.digest): _repeated(verdict)
             for verdict in said
@@ -227,12 +239,21 @@ class Safeguard:
         }
 
 
+def _text(step: InferenceStep) -> str:
+    return step.message.content if step.message else ""
+
+
 def _repeated(verdict: Verdict) -> Verdict:
     """A verdict once more: it took no time, and its prompt stands where it was first given."""
     return replace(verdict, latency=0.0, prompt="")
 
 
-async def _repaired_in_turn(subject: Subject, shields: Sequence[Shield], said: Sequence[Verdict]) -> list[Verdict]:
+async def _repaired_in_turn(
+    subject: Subject,
+    shields: Sequence[Shield],
+    said: Sequence[Verdict],
+    known: MutableMapping[tuple[str, str], Verdict],
+) -> list[Verdict]:
     """Where several shields change the same content, all but the first are asked again, about what the others left."""
     changing = [verdict for verdict in said if verdict.replacement is not None]
     if len(changing) < 2 or any(verdict.blocked for verdict in said):
@@ -242,9 +263,12 @@ async def _repaired_in_turn(subject: Subject, shields: Sequence[Shield], said: S
     verdicts = []
     for verdict in changing[1:]:
         message = _with_content(subject.messages[-1], content)
-        again = await ask(by_id[verdict.shield_id], (*subject.messages[:-1], message))
+        key = (verdict.shield_id, _digest(message))
+        again = known.get(key) or await ask(by_id[verdict.shield_id], (*subject.messages[:-1], message))
+        if again.error is None:
+            known[key] = _repeated(again)
         content = content if again.replacement is None else again.replacement
-        verdicts.append(replace(again, replacement=content, subject=subject.name, digest=_digest(message)))
+        verdicts.append(replace(again, replacement=content, subject=subject.name, digest=key[1]))
     return verdicts
 
 
@@ -268,23 +292,24 @@ def _with_content(message: Message, content: Content) -> Message:
     return replace(message, content=content)
 
 
-def _replaced(content: Content, pairs: Sequence[tuple[str, str]]) -> Content:
-    if not isinstance(content, str):
-        return tuple(Text(str(_replaced(one.text, pairs))) if isinstance(one, Text) else one for one in content)
-    for old, new in pairs:
-        content = content.replace(old, new)
-    return content
+def _replaced(content: Content, old: re.Pattern[str], new: Mapping[str, str]) -> Content:
+    if isinstance(content, str):
+        return old.sub(lambda found: new[found.group()], content)
+    return tuple(Text(str(_replaced(one.text, old, new))) if isinstance(one, Text) else one for one in content)
 
 
 def _digest(message: Message) -> str:
     digest = hashlib.sha256(message.role.encode())
+
+    def add(kind: str, data: bytes) -> None:  # with its length: a text that looks like a call is none
+        digest.update(f"\n{kind} {len(data)} ".encode() + data)
+
     for part in (Text(message.content),) if isinstance(message.content, str) else message.content:
-        digest.update(b"\0" + part.type.encode() + b"\0")
         if isinstance(part, Image):
-            digest.update(part.data or (part.url or "").encode("utf-8", "surrogatepass"))
+            add(part.type, part.data or (part.url or "").encode("utf-8", "surrogatepass"))
         else:
-            digest.update(part.text.encode("utf-8", "surrogatepass"))
+            add(part.type, part.text.encode("utf-8", "surrogatepass"))
     for call in message.tool_calls if isinstance(message, AssistantMessage) else ():
         written = json.dumps([call.name, call.arguments], sort_keys=True, default=repr)
-        digest.update(b"\0call\0" + written.encode("utf-8", "surrogatepass"))
+        add("call", written.encode("utf-8", "surrogatepass"))
     return digest.hexdigest()

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeAlias, cast, overload
 
 from . import plugins
-from .protocols import Shield
+from .protocols import Revealing, Shield
 from .threads import run_in_thread
 from .types.errors import ConfigError
 from .types.messages import Message
@@ -143,22 +143,36 @@ def placed(lists: Mapping[str, Sequence[ShieldLike]]) -> dict[Touchpoint, tuple[
         lists: An agent's `shields`, `input_shields`, `output_shields` and `tool_shields`, by these names.
 
     Raises:
-        ConfigError: A shield cannot look where its list puts it, or two shields have one id.
+        ConfigError: A shield cannot look where its list puts it, or two shields of one id look at the same place (of
+            those that mask values, each needs an id of its own: the log keeps the values by it).
     """
     found: dict[Touchpoint, list[Shield]] = {}
-    ids: dict[str, Shield] = {}
     made: dict[str | int, Shield] = {}
     for name, given in lists.items():
+        if isinstance(given, str) or not isinstance(given, Iterable):
+            raise ConfigError(f"{name} is a list of shields, not {given!r}.")
         for one in given:
             key = one if isinstance(one, str) else id(one)
             each = made[key] = made.get(key) or as_shield(one)
-            if ids.setdefault(each.shield_id, each) is not each:
-                raise ConfigError(f"Two shields are called {each.shield_id!r}.", hint="Give one another shield_id.")
             for touchpoint in _places(each, name):
                 there = found.setdefault(touchpoint, [])
-                if not any(other is each for other in there):
-                    there.append(each)
+                if any(other is each for other in there):
+                    continue
+                if _clash(each, touchpoint, found):
+                    raise ConfigError(f"Two shields are called {each.shield_id!r}.", hint="Give one another shield_id.")
+                there.append(each)
     return {touchpoint: tuple(there) for touchpoint, there in found.items()}
+
+
+def _clash(each: Shield, touchpoint: Touchpoint, found: Mapping[Touchpoint, Sequence[Shield]]) -> bool:
+    """Whether verdicts or masked values of another shield could be taken for this one's."""
+    return any(
+        other is not each
+        and other.shield_id == each.shield_id
+        and (place == touchpoint or isinstance(each, Revealing) or isinstance(other, Revealing))
+        for place, there in found.items()
+        for other in there
+    )
 
 
 def _places(each: Shield, name: str) -> frozenset[Touchpoint]:

@@ -11,7 +11,7 @@ import io
 import json
 import threading
 import warnings
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -67,7 +67,7 @@ class CodeShield:
     Args:
         action: `block` ends the turn; `warn` only records it.
         severity: The least severity that counts: `low`, `medium` or `high`.
-        arguments: Names of arguments that hold code.
+        arguments: Names of arguments that hold code, however deep they stand in others.
         tools: Tools that are looked at; None is every tool that is given such an argument.
         allow: Bandit's ids of rules that do not count, such as `B301`.
         on_error: What becomes of code that cannot be judged. Code with a syntax error passes with a note.
@@ -136,11 +136,23 @@ class CodeShield:
     def _codes(self, call: ToolCall) -> Iterable[str]:
         if self._tools is not None and call.name not in self._tools:
             return
-        for name, value in call.arguments.items():
-            if name in self._arguments and isinstance(value, str) and value.strip():
-                if len(value) > LONGEST:
-                    raise InvalidInput(f"The code has {len(value):,} characters; at most {LONGEST:,} are looked at.")
-                yield value
+        for code in _under(self._arguments, call.arguments):
+            if len(code) > LONGEST:
+                raise InvalidInput(f"The code has {len(code):,} characters; at most {LONGEST:,} are looked at.")
+            yield code
+
+
+def _under(names: Collection[str], value: Any, *, inside: bool = False) -> Iterator[str]:
+    """The texts under some names, however deep they stand."""
+    match value:
+        case str() if inside and value.strip():
+            yield value
+        case Mapping():
+            for name, item in value.items():
+                yield from _under(names, item, inside=inside or name in names)
+        case list() | tuple():
+            for item in value:
+                yield from _under(names, item, inside=inside)
 
 
 def shield(_: str) -> CodeShield:

@@ -29,6 +29,7 @@ from .conversation import masked, quoted, written
 from .patterns import checked, spans
 
 _REFUSAL = SafetyViolation().user_message
+_FAIL = re.compile(r"[\W_]*FAIL(?![A-Z])", re.IGNORECASE)
 
 
 class WordShield:
@@ -152,15 +153,16 @@ class RubricShield:
             error = describe(problem)
         else:
             error = None
-        word, _, reason = text.strip().partition("\n")
-        said = word.strip(" .*`'\"#:").upper()
-        if error is None and said not in ("PASS", "FAIL"):
+        objects = _FAIL.match(text)
+        passes = text.strip().partition("\n")[0].strip(" .*`'\"#:").upper() == "PASS"
+        if error is None and not objects and not passes:
             error = f"{model} answered neither PASS nor FAIL: {text.strip()[:80] or 'nothing'}"
         if error is not None:
             return Verdict.failed(self.shield_id, error, self.on_error, raw=text, model=model, prompt=prompt)
         violation = None
-        if said == "FAIL":
-            violation = SafetyViolation(self._refusal, {"violation_type": "rubric", "reason": reason.strip()[:500]})
+        if objects:
+            reason = text[objects.end() :].lstrip(" .*`'\"#:-\r\n").strip()[:500]
+            violation = SafetyViolation(self._refusal, {"violation_type": "rubric", "reason": reason})
         return Verdict(self.shield_id, violation, text, model, prompt)
 
     async def aclose(self) -> None:

@@ -226,7 +226,7 @@ def _changed(value: Any, masked: Mapping[str, str]) -> Any:
         case str():
             return _PLACEHOLDER.sub(lambda found: masked.get(found.group(), found.group()), value)
         case Mapping():
-            return {name: _changed(item, masked) for name, item in value.items()}
+            return {_changed(name, masked): _changed(item, masked) for name, item in value.items()}
         case list() | tuple():
             return [_changed(item, masked) for item in value]
     return value

@@ -59,9 +59,17 @@ def test_huge_and_deep_code_is_not_judged(shield: CodeShield, code: str) -> None
 
 
 def test_arguments_that_hold_no_code_are_left_alone(shield: CodeShield) -> None:
-    for code in (None, 3, ["eval(x)"], "", "\ud800"):
+    for code in (None, 3, [0], {"text": 1}, "", "\ud800"):
         assert check(shield, code).violation is None
     assert asyncio.run(shield.check([UserMessage("eval(x)")])).violation is None
+
+
+@pytest.mark.parametrize("code", [["x = 1", "eval(x)"], {"text": "eval(x)"}, [{"source": ["eval(x)"]}]])
+def test_code_is_found_however_deep_it_stands(shield: CodeShield, code: Any) -> None:
+    assert check(shield, code).blocked
+    call = ToolCall("notebook", {"cells": [{"code": code}], "note": "eval(x)"}, "c")
+    verdict = asyncio.run(shield.check([AssistantMessage("", (call,))]))
+    assert verdict.raw.count("B307") == 1
 
 
 def test_tools_levels_and_rules_can_be_chosen() -> None:

@@ -172,7 +172,10 @@ def test_an_answer_that_is_none_follows_the_policy(reply: Any, error: str, polic
     assert error in str(verdict.error) or "0.1 s" in str(verdict.error)
 
 
-@pytest.mark.parametrize(("said", "blocked"), [("**PASS**", False), ("fail.\nwhy", True), (" Pass \n", False)])
+@pytest.mark.parametrize(
+    ("said", "blocked"),
+    [("**PASS**", False), ("fail.\nwhy", True), (" Pass \n", False), ("FAIL: why", True), ("- **FAIL** - why", True)],
+)
 def test_small_deviations_are_read(said: str, blocked: bool) -> None:
     model = ScriptedModel([said, "Hello."])
     with Agent(ScriptedModel(["Hello."]), input_shields=[RubricShield(model, "Nice.")], store=None) as agent:

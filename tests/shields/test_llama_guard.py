@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from agentic import Agent, AssistantMessage, EndReason, Image, SystemMessage, ToolCall, ToolResponse, Turn, UserMessage
 from agentic.testing import ScriptedModel
-from agentic.types import ConfigError, Hit, Message, ShieldCallStep, Text, Touchpoint, Verdict
+from agentic.types import ConfigError, Hit, InvalidInput, Message, ShieldCallStep, Text, Touchpoint, Verdict
 from agentic_shields import Category, LlamaGuard
 from agentic_shields.llama_guard import CATEGORIES, KNOWN
 from agentic_shields.llama_guard.prompt import inert
@@ -198,6 +198,22 @@ def test_on_a_chat_route_other_categories_are_let_through_and_recorded() -> None
         assert judge(guard, "hurt my neighbour in a poison cloud").blocked
 
 
+@pytest.mark.parametrize("size", KNOWN)
+def test_a_category_that_the_size_should_not_know_blocks_all_the_same(size: Any) -> None:
+    with OllamaServer(GuardBrain(says=["unsafe\nS14", "unsafe\nS14"])) as server:
+        verdict = judge(LlamaGuard("ollama/test", endpoint=server.url, size=size), "Run this.")
+        assert verdict.blocked
+        assert verdict.violation is not None
+        assert verdict.violation.metadata["category"] == "Code Interpreter Abuse"
+        assert not judge(LlamaGuard("ollama/test", endpoint=server.url, size=size, categories=["S1"]), "Hi").blocked
+
+
+@pytest.mark.parametrize("messages", [[], [SystemMessage("Be brief.")]])
+def test_where_nobody_said_anything_there_is_nothing_to_judge(messages: list[Message]) -> None:
+    with pytest.raises(InvalidInput, match="no message"):
+        judge(LlamaGuard(ScriptedModel()), *messages)
+
+
 def test_the_table_of_sizes() -> None:
     assert {size: len(known) for size, known in KNOWN.items()} == {"8B": 14, "1B": 13, "11B-Vision": 13}
     names = {"ollama/llama-guard3:1b": "1B", "raw/Llama-Guard-3-11B-Vision": "11B-Vision", "ollama/llama-guard3": "8B"}
@@ -257,6 +273,15 @@ def test_the_model_comes_from_the_environment_or_the_id(monkeypatch: pytest.Monk
         ("unsafe\nS99, S1", False, ("S99", "S1")),
         ("unsafe", False, ()),
         ("unsafe, although safe", False, ()),
+        ("unsafe,S1", False, ("S1",)),
+        ("unsafe-S1", False, ("S1",)),
+        ("unsafe(S1)", False, ("S1",)),
+        ("unsafeS1", False, ("S1",)),
+        ("\ufeff<unsafe>\nS2", False, ("S2",)),
+        ("unsafe\nS3<|eot_id|>", False, ("S3",)),
+        ("safe<|eot_id|>", True, ()),
+        ("safe, S1", None, ("S1",)),
+        ("not unsafe", None, ()),
         ("", None, ()),
         ("  \n", None, ()),
         ("S1", None, ("S1",)),

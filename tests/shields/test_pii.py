@@ -68,9 +68,14 @@ def test_a_typed_placeholder_is_none() -> None:
 def test_real_values_go_to_chosen_tools_only() -> None:
     shield = PIIShield(reveal_to=["mail"])
     verdict = check(shield, UserMessage("ann@example.com"))
-    arguments = {"to": [f"Ann {verdict.replacement}"], "more": {"x": "<EMAIL_AAAAAAAA>", "n": 1}}
+    written = str(verdict.replacement)
+    arguments = {"to": [f"Ann {written}"], "more": {"x": "<EMAIL_AAAAAAAA>", "n": 1}, "by": {written: [{"a": written}]}}
     revealed = shield.reveal(ToolCall("mail", arguments), verdict.masked)
-    assert revealed == {"to": ["Ann ann@example.com"], "more": {"x": "<EMAIL_AAAAAAAA>", "n": 1}}
+    assert revealed == {
+        "to": ["Ann ann@example.com"],
+        "more": {"x": "<EMAIL_AAAAAAAA>", "n": 1},
+        "by": {"ann@example.com": [{"a": "ann@example.com"}]},
+    }
     assert shield.reveal(ToolCall("search", arguments), verdict.masked) == arguments
 
 

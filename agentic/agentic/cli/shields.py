@@ -62,8 +62,7 @@ def test_shields(ctx: click.Context, text: str, names: tuple[str, ...], role: st
     found = {name: _open(name) for name in names} if names else {name: _usable(name) for name in _installed()}
     verdicts = run_sync(_judged([shield for shield in found.values() if shield is not None], _message(text, role)))
     if as_json:
-        for verdict in verdicts:
-            click.echo(json.dumps(_written(verdict), ensure_ascii=False))
+        click.echo(json.dumps([_written(verdict) for verdict in verdicts], ensure_ascii=False))
     else:
         for verdict in verdicts:
             _print(verdict)
@@ -77,10 +76,16 @@ def _row(name: str) -> dict[str, Any]:
     if name.endswith("*"):
         return {"shield": name, "touchpoints": [], "problem": ""}
     try:
-        where = _touchpoints(_open(name))
+        shield = _open(name)
+        where = _touchpoints(shield)
     except Exception as error:  # one broken package hides none of the others
         return {"shield": name, "touchpoints": [], "problem": str(error) or type(error).__name__}
-    return {"shield": name, "touchpoints": where, "problem": ""}
+    return {"shield": name, "touchpoints": where, "problem": _problem(shield)}
+
+
+def _problem(shield: Shield) -> str:
+    """What keeps a shield from judging at once, as far as it tells: a model that would have to be fetched first."""
+    return str(getattr(shield, "problem", ""))
 
 
 def _touchpoints(shield: Shield) -> list[str]:
@@ -103,9 +108,10 @@ def _open(name: str) -> Shield:
 
 def _usable(name: str) -> Shield | None:
     try:
-        return _open(name)
+        shield = _open(name)
     except Exception:  # it wants a model or an extra; `ls` says which
         return None
+    return None if _problem(shield) else shield
 
 
 def _message(text: str, role: str) -> Message:

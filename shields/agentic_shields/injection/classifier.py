@@ -13,6 +13,7 @@ Or in this process: an ONNX model of two classes with its `tokenizer.json`, from
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import json
 import math
 import threading
@@ -23,7 +24,7 @@ from urllib.parse import urlsplit
 
 from agentic.inference.failures import Server
 from agentic.inference.http import Http, base_url
-from agentic.models import INJECTION_MODEL, find, pull
+from agentic.models import INJECTION_MODEL, find, located, pull
 from agentic.threads import run_in_thread
 from agentic.types import ConfigError, InvalidInput, InvalidResponse, Message, SafetyViolation, Touchpoint, Verdict
 from agentic.types.errors import InferenceTimeout
@@ -123,6 +124,11 @@ class PromptGuard:
             violation = SafetyViolation("I stopped: this looks like an attempt to take control.", metadata, level)
         return Verdict(self.shield_id, violation, raw=raw, model=self._classifier.name, prompt=text)
 
+    @property
+    def problem(self) -> str:
+        """What keeps it from judging at once; an empty string when nothing does."""
+        return self._classifier.problem
+
     async def aclose(self) -> None:
         """Closes connections, or frees the model."""
         await self._classifier.aclose()
@@ -135,6 +141,8 @@ def shield(_: str) -> PromptGuard:
 
 class _Endpoint:
     """Hugging Face's form."""
+
+    problem = ""
 
     def __init__(self, http: Http, timeout: float) -> None:
         self.path = "" if urlsplit(http.endpoint).path else "/"
@@ -201,12 +209,24 @@ class _Onnx:
     """A model in this process, loaded when it is first used; its second class is the attack."""
 
     def __init__(self, model: str | Path) -> None:
+        for module in ("onnxruntime", "tokenizers"):
+            if importlib.util.find_spec(module) is None:
+                raise ConfigError(
+                    f"Classifiers in this process need {module}.", hint="Install it: pip install 'agentic[local]'."
+                )
         folder = Path(model)
         self._folder = folder if folder.is_dir() else None
         self._model = None if self._folder else find(str(model))
         self.name = f"local/{folder.name if self._model is None else self._model.name}"
         self._lock = threading.Lock()
         self._loaded: tuple[Any, Any] | None = None
+
+    @property
+    def problem(self) -> str:
+        """What has to be done before the first text can be judged at once."""
+        if self._model is None or located(self._model) is not None:
+            return ""
+        return f"Its model is fetched when it is first used. Now: agentic models pull {self._model.name}"
 
     async def probability(self, text: str) -> float:
         """How likely the worst window of a text is an attack."""
@@ -244,14 +264,9 @@ class _Onnx:
 
 
 def _load(folder: Path) -> tuple[Any, Any]:
-    try:
-        import onnxruntime
-        import tokenizers
-    except ImportError as error:
-        raise ConfigError(
-            f"Classifiers in this process need onnxruntime and tokenizers: {error}.",
-            hint="Install them: pip install 'agentic[local]'.",
-        ) from error
+    import onnxruntime
+    import tokenizers
+
     tokenizer = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
     tokenizer.no_truncation()
     tokenizer.no_padding()

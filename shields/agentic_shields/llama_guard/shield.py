@@ -17,9 +17,11 @@ from agentic.types import (
     Completion,
     ConfigError,
     InferenceRequest,
+    InvalidInput,
     Message,
     SafetyViolation,
     SamplingParams,
+    SystemMessage,
     Touchpoint,
     Verdict,
 )
@@ -104,6 +106,7 @@ class LlamaGuard:
             raise ConfigError("A chat route's template has its own categories.", hint='Use mode="raw".')
         given = None if categories is None else tuple(categories)
         self.categories: Mapping[str, Category] = chosen(self.size, given, tuple(custom))
+        self._listed = given is not None
         self._window = window
         self._threshold = threshold
         self._timeout = timeout
@@ -119,7 +122,11 @@ class LlamaGuard:
         return self._inference.model
 
     async def check(self, messages: Sequence[Message]) -> Verdict:
-        """Judges the last message, in the light of those before it."""
+        """Judges the last message, in the light of those before it.
+
+        Raises:
+            InvalidInput: There is no message of a user, a tool or a model.
+        """
         started = time.monotonic()
         verdict = await self._check(messages)
         return replace(verdict, latency=time.monotonic() - started)
@@ -131,6 +138,8 @@ class LlamaGuard:
     # -- inside -------------------------------------------------------------------------------------------------------
 
     async def _check(self, messages: Sequence[Message]) -> Verdict:
+        if all(isinstance(message, SystemMessage) for message in messages):
+            raise InvalidInput("There is no message that a guard could judge.")
         sees = self.size == "11B-Vision"
         if images_of(messages[-1].content) and not sees:
             return self._failed(f"Llama Guard 3 {self.size} sees no images; the 11B-Vision model does.")
@@ -171,8 +180,8 @@ class LlamaGuard:
     def _violation(self, codes: tuple[str, ...], likely: float | None, *, passes: bool) -> SafetyViolation:
         """An objection; one that is below the threshold, or under none of the chosen categories, is only recorded."""
         counted = [code for code in codes if code in self.categories]
-        known = [code for code in codes if code not in counted and code in _STANDARD]
-        passes = passes or (not counted and bool(known) and len(known) == len(codes))
+        left_out = bool(codes) and all(code in _STANDARD and code not in self.categories for code in codes)
+        passes = passes or (self._listed and left_out)
         first = (counted or list(codes) or ["unsafe"])[0]
         metadata: dict[str, Any] = {
             "violation_type": first,

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 _CODE = re.compile(r"(?<![A-Za-z0-9])[A-Za-z]+\d+(?![A-Za-z0-9])")
+_UNSAFE = re.compile(r"[\W_]*unsafe(?![a-z]+(?![a-z\d]))", re.IGNORECASE)
+_TOKEN = re.compile(r"<\|[a-z_]+\|>")
 _ROUND = " \t\r\n.,:;!*_`'\"#"
 
 
@@ -30,12 +32,13 @@ def read(text: str) -> Reading:
     `unsafe` as its first word counts whatever follows; `safe` counts only if it is all of the first line and nothing
     later speaks against it. Everything else cannot be read.
     """
-    first, _, rest = text.strip(_ROUND).partition("\n")
-    words = first.strip(_ROUND).lower().split()
-    codes = tuple(dict.fromkeys(code.upper() for code in _CODE.findall(text)))
-    if words and words[0].strip(_ROUND) == "unsafe":
+    text = _TOKEN.sub("", text)  # some servers hand over the one that ends an answer
+    objects = _UNSAFE.match(text)
+    codes = tuple(dict.fromkeys(code.upper() for code in _CODE.findall(text[objects.end() if objects else 0 :])))
+    if objects:
         return Reading(False, codes)
-    if words == ["safe"] and not codes and "unsafe" not in rest.lower():
+    first, _, rest = text.strip(_ROUND).partition("\n")
+    if first.strip(_ROUND).lower().split() == ["safe"] and not codes and "unsafe" not in rest.lower():
         return Reading(True)
     return Reading(None, codes)
 
