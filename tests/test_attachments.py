@@ -73,6 +73,21 @@ def test_content_with_files() -> None:
     assert files_of("text") == ()
 
 
+def test_files_of_one_message_do_not_replace_each_other() -> None:
+    long = f"{'x' * 130}.csv"
+    files = [
+        ("a.csv", b"1"),
+        ("\u00e9.csv", b"2"),
+        ("a.csv", b"3"),
+        ("\u65e5\u672c.csv", b"4"),
+        (long, b"5"),
+        (long, b"6"),
+    ]
+    content = content_of("Look.", files=files)
+    assert [file.name for file in files_of(content)][:4] == ["a.csv", "_.csv", "2-a.csv", "2-_.csv"]
+    assert len({file.name for file in files_of(content)}) == 6
+
+
 def test_the_model_sees_the_name_and_tools_the_content(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_bytes(b"\xff,2")
     model = ScriptedModel([ToolCall("read", {}, "c1"), "One.", ToolCall("read", {}, "c2"), "Two."])

@@ -3,11 +3,13 @@
 Each `### name` in `hostile/*.txt` is a program. It is run in a world of canaries: a secret in files and in the
 environment, listeners of every kind, a file and a folder that anyone may write to, a process that anyone may kill.
 As a script it runs the programs at one level and prints what they achieved: `python suite.py medium [class …]`.
+Some run at once: what one did may be told of those beside it as well.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import re
 import secrets
@@ -17,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -33,6 +36,7 @@ LIMITS: dict[str, Any] = {
     "flood": 32 << 20,
 }
 SECONDS = 10.0
+AT_ONCE = 4
 LITTER = [Path(folder, "agentic-hostile") for folder in ("/tmp", "/var/tmp", "/dev/shm", "/root")]
 LITTER += [Path("/tmp/escaped-agentic"), Path("/escaped-agentic")]
 SYSV_KEY = str(0x61676E74)
@@ -130,7 +134,7 @@ class World:
         if len(told) > 500_000:
             found.append(f"{len(told)} characters came back")
         processes = descendants(os.getpid()) - {self.victim.pid}
-        if len(processes) > 3:  # bubblewrap, the zygote, the session
+        if len(processes) > 2 + AT_ONCE:  # bubblewrap, the zygote, the sessions
             found.append(f"{len(processes)} processes")
         return found
 
@@ -186,45 +190,60 @@ def descendants(pid: int) -> set[int]:
     return below - {pid}
 
 
-async def try_one(interpreter: CodeInterpreter, world: World, code: str) -> list[str]:
+async def try_one(interpreter: CodeInterpreter, world: World, name: str, code: str) -> list[str]:
     """Runs one program, then asks whether the interpreter is still of use."""
     start = time.monotonic()
-    result = await interpreter.run(world.fill_in(code))
+    result = await interpreter.run(world.fill_in(code), session=name)
     took = time.monotonic() - start
     found = world.harm(result)
     if took > SECONDS:
         found.append(f"it took {took:.1f} s")
-    await interpreter.run("1 + 1")  # whatever it says: the session may have spoilt itself, but not this program
-    await interpreter.reset()
+    await interpreter.run("1 + 1", session=name)  # the session may have spoilt itself, but not this program
+    await interpreter.reset(name)
     for _ in range(3):  # a busy machine may need longer than the time of a call
-        after = await interpreter.run("1 + 1")
+        after = await interpreter.run("1 + 1", session=name)
         if after.status != "interrupted":
             break
     if after.value != "2" or after.stdout or after.stderr:
         found.append(f"afterwards: {after}")
-    await interpreter.reset()
+    await interpreter.reset(name)
     return found
 
 
-async def failures(level: Any, *kinds: str) -> dict[str, list[str]]:
-    """What the programs of these classes, or of all, achieved at a level; nothing, if all is well."""
+@contextlib.contextmanager
+def hostile_ground(level: Any) -> Iterator[tuple[CodeInterpreter, World]]:
+    """A world, and an interpreter in it."""
     world = World()
+    interpreter = CodeInterpreter(isolation=level, **LIMITS)
     try:
-        async with CodeInterpreter(isolation=level, **LIMITS) as interpreter:
-            await interpreter.run("1 + 1")
-            outcomes = {}
-            for name, code in [pair for kind in kinds or "*" for pair in programs(kind).items()]:
-                start = time.monotonic()
-                outcomes[name] = await try_one(interpreter, world, code)
-                if "-v" in sys.argv:
-                    print(f"{name:40} {time.monotonic() - start:6.2f} s {outcomes[name] or ''}", flush=True)
-        return {name: outcome for name, outcome in outcomes.items() if outcome}
+        asyncio.run(interpreter.run("1 + 1"))
+        asyncio.run(interpreter.reset())
+        yield interpreter, world
     finally:
+        interpreter.close()
         world.close()
 
 
+async def failures(interpreter: CodeInterpreter, world: World, *kinds: str) -> dict[str, list[str]]:
+    """What the programs of these classes, or of all, achieved; nothing, if all is well."""
+    outcomes: dict[str, list[str]] = {}
+    places = asyncio.Semaphore(AT_ONCE)
+
+    async def one(name: str, code: str) -> None:
+        async with places:
+            start = time.monotonic()
+            outcomes[name] = await try_one(interpreter, world, name, code)
+            if "-v" in sys.argv:
+                print(f"{name:40} {time.monotonic() - start:6.2f} s {outcomes[name] or ''}", flush=True)
+
+    await asyncio.gather(*(one(*pair) for kind in kinds or "*" for pair in programs(kind).items()))
+    return {name: outcome for name, outcome in outcomes.items() if outcome}
+
+
 if __name__ == "__main__":
-    found = asyncio.run(failures(*[argument for argument in sys.argv[1:] if argument != "-v"]))
+    chosen, *classes = [argument for argument in sys.argv[1:] if argument != "-v"]
+    with hostile_ground(chosen) as ground:
+        found = asyncio.run(failures(*ground, *classes))
     for name, outcome in found.items():
         print(name, *outcome, sep="\n    ")
     sys.exit(bool(found))

@@ -7,20 +7,26 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from agentic_tools.code_interpreter import CodeInterpreter
 from code_interpreter.levels import LEVELS
-from code_interpreter.suite import failures, programs
+from code_interpreter.suite import World, failures, hostile_ground, programs
 
 KINDS = sorted({name.partition(".")[0] for name in programs()})
 QUICK = ("network", "outside", "process", "read")
 AS_ANOTHER = ("setpriv", "--reuid=12345", "--regid=12345", "--clear-groups")
-CASES = [
-    pytest.param(level, kind, marks=[] if kind in QUICK else pytest.mark.slow) for level in LEVELS for kind in KINDS
-]
+CASES = [pytest.param(kind, marks=[] if kind in QUICK else pytest.mark.slow) for kind in KINDS]
+Ground = tuple[CodeInterpreter, World]
+
+
+@pytest.fixture(scope="module", params=LEVELS)
+def ground(request: pytest.FixtureRequest) -> Iterator[Ground]:
+    with hostile_ground(request.param) as made:
+        yield made
 
 
 def test_there_are_many_programs() -> None:
@@ -28,9 +34,9 @@ def test_there_are_many_programs() -> None:
     assert all(code.strip() for code in programs().values())
 
 
-@pytest.mark.parametrize(("level", "kind"), CASES)
-def test_nothing_gets_out(level: Any, kind: str) -> None:
-    assert asyncio.run(failures(level, kind)) == {}
+@pytest.mark.parametrize("kind", CASES)
+def test_nothing_gets_out(ground: Ground, kind: str) -> None:
+    assert asyncio.run(failures(*ground, kind)) == {}
 
 
 @pytest.mark.slow

@@ -44,6 +44,12 @@ def interpreter(request: pytest.FixtureRequest) -> Iterator[CodeInterpreter]:
 
 
 @pytest.fixture
+def light(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Interpreters that start at once: what is imported beforehand does not matter."""
+    monkeypatch.setattr("agentic_tools.code_interpreter.interpreter.PRELOADED", ())
+
+
+@pytest.fixture
 def run(interpreter: CodeInterpreter) -> Iterator[Run]:
     """Runs a call in the test's own session."""
     yield lambda code, **options: asyncio.run(interpreter.run(code, **options))
@@ -67,6 +73,7 @@ def test_an_error_shows_the_users_own_lines(run: Run) -> None:
     syntax = run("def f(:")
     assert syntax.status == "failed"
     assert syntax.error is not None
+    assert syntax.error.startswith('File "<cell')
     assert syntax.error.endswith("SyntaxError: invalid syntax")
 
 
@@ -131,6 +138,7 @@ def test_too_much_time_keeps_the_variables(run: Run) -> None:
     result = run("print('waiting')\nwhile True: pass")
     assert (result.status, result.stdout) == ("interrupted", "waiting\n")
     assert "Variables from earlier steps are kept" in str(result.error)
+    assert "worker" not in str(result.error)
     assert run("x").value == "7"
 
 
@@ -155,6 +163,104 @@ def test_too_much_memory_is_an_error_that_code_can_catch(run: Run) -> None:
     result = run("x = bytearray(1 << 40)")
     assert (result.status, str(result.error)[-11:]) == ("failed", "MemoryError")
     assert run("1 + 1").value == "2"
+
+
+MIB = "b'x' * (1 << 20)"
+HIDDEN = {
+    "by a thread that has no first one beside it": f"""
+import ctypes, os, threading, time
+def fill():
+    for n in range(4):
+        file = open('u', 'wb'); os.unlink('u'); held.append(file)
+        for _ in range(9): file.write({MIB})
+    time.sleep(9)
+held = []; threading.Thread(target=fill).start()
+ctypes.CDLL(None).syscall(60 if os.uname().machine == 'x86_64' else 93, 0)
+""",
+    "by one mapped page of each file": f"""
+import ctypes, os, time
+c = ctypes.CDLL(None)
+for n in range(4):
+    file = os.open('u', os.O_CREAT | os.O_RDWR); os.unlink('u')
+    for _ in range(9): os.write(file, {MIB})
+    c.mmap(None, ctypes.c_size_t(4096), 1, 1, file, ctypes.c_long(0)); os.close(file)
+time.sleep(9)
+""",
+    "by a name": f"""
+import mmap, os, time
+os.mkdir('dev'); held = []
+for n in range(4):
+    file = open('dev/zero', 'wb+'); os.unlink('dev/zero')
+    for _ in range(9): file.write({MIB})
+    file.flush(); held.append(mmap.mmap(file.fileno(), 9 << 20)); file.close()
+time.sleep(9)
+""",
+}
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_files_without_names_are_counted(level: Any, light: None) -> None:
+    async def statuses() -> list[str]:
+        sizes: dict[str, Any] = {"file_size": 10 << 20, "folder_size": 20 << 20}
+        async with CodeInterpreter(isolation=level, timeout=3.0, grace=1.0, **sizes) as interpreter:
+            results = await asyncio.gather(*(interpreter.run(code, session=how) for how, code in HIDDEN.items()))
+            return [f"{result.status}: {result.error}" for result in results]
+
+    for said in asyncio.run(statuses()):
+        assert said.startswith("reset: ")
+        assert "its time of" not in said
+
+
+def test_mapped_files_and_temporary_ones_work(run: Run) -> None:
+    code = """
+import mmap, tempfile
+with tempfile.TemporaryFile() as file:
+    file.truncate(1 << 20)
+    with mmap.mmap(file.fileno(), 1 << 20) as held: held[:3] = b"abc"
+    file.seek(0); file.read(3)
+"""
+    assert run(f"{code}\nwith open('x', 'wb') as f: __import__('os').posix_fallocate(f.fileno(), 0, 999)").error is None
+
+
+def test_what_a_spoilt_session_says_is_cleaned(run: Run) -> None:
+    spoil = "import sys; worker = type(sys._getframe(1).f_locals['self'])\n"
+    run(f"{spoil}worker.put = lambda *_: {{'error': '\\ud800\\x1b[31mred'}}")
+    assert run("1", files=[File("a.txt", b"a")]).notes == ("?red",)
+    forged = """
+def figures(self, answer):
+    for size, length in ((200_000, 50), (10, 9 << 20), (10, 50)):
+        data = b"\\x89PNG\\r\\n\\x1a\\n\\0\\0\\0\\rIHDR" + size.to_bytes(4, "big") * 2 + bytes(length)
+        answer["images"].append(len(data)); answer["blobs"].append(data)
+worker._figures = figures
+"""
+    assert [len(image.data or b"") for image in run(f"{spoil}{forged}").images] == [74]
+
+
+def test_a_file_that_did_not_arrive_is_sent_again(run: Run) -> None:
+    run("import os; os.replace = lambda *_: os._exit(1)")
+    file = File("a.txt", b"a")
+    with pytest.raises(InvalidInput, match="could not be put"):
+        run("1", files=[file])
+    assert run("open('a.txt').read()", files=[file]).value == "'a'"
+
+
+def test_one_bad_figure_does_not_cost_the_others(run: Run) -> None:
+    pytest.importorskip("matplotlib")
+    code = "import matplotlib.pyplot as plt\nplt.plot([1]); plt.figure(); plt.title('$\\\\frac$'); plt.figure()\nNone"
+    result = run(code)
+    assert (len(result.images), len(result.notes)) == (2, 1)
+    assert "Figure 2 cannot be drawn: ValueError" in result.notes[0]
+    assert (run("1").images, run("1").notes) == ((), ())
+
+
+def test_output_belongs_to_its_call(run: Run) -> None:
+    assert run("import io, sys; print('mine', end=''); sys.stdout = io.StringIO()").stdout == "mine"
+    assert run("print('next')").stdout == "next\n"
+
+
+def test_a_file_that_cannot_be_read_does_not_cost_the_others(run: Run) -> None:
+    code = "import os; os.close(os.open('a', os.O_CREAT | os.O_WRONLY, 0)); open('b', 'w').write('b'); None"
+    assert "b" in [file.name for file in run(code).files]
 
 
 def test_sessions_do_not_see_each_other(run: Run) -> None:
@@ -231,7 +337,7 @@ def memory() -> int:
 
 
 @pytest.mark.parametrize("level", LEVELS)
-def test_idle_sessions_are_ended(level: Any) -> None:
+def test_idle_sessions_are_ended(level: Any, light: None) -> None:
     async def idle() -> tuple[Result, Result]:
         async with CodeInterpreter(isolation=level, idle=0.05) as interpreter:
             await interpreter.run("x = 1; open('f', 'w').close()")
@@ -249,7 +355,8 @@ def test_idle_sessions_are_ended(level: Any) -> None:
 
 HOST = """
 import asyncio, sys
-from agentic_tools.code_interpreter import CodeInterpreter
+from agentic_tools.code_interpreter import CodeInterpreter, interpreter
+interpreter.PRELOADED = ()
 async def main():
     async with CodeInterpreter(isolation=sys.argv[1]) as interpreter:
         await interpreter.run("import threading\\ndef f():\\n  while True: pass\\nthreading.Thread(target=f).start()")
@@ -282,8 +389,46 @@ def runs(pid: int) -> bool:
         return False
 
 
+FORKING = """
+import asyncio, os, sys
+from agentic_tools.code_interpreter import CodeInterpreter, interpreter
+interpreter.PRELOADED = ()
+made = CodeInterpreter(isolation=sys.argv[1])
+asyncio.run(made.run("x = 1"))
+if os.fork() == 0:
+    assert asyncio.run(made.run("'x' in globals()")).value == "False"
+    sys.exit()
+assert os.wait()[1] == 0
+print(asyncio.run(made.run("x")).value)
+"""
+
+
 @pytest.mark.parametrize("level", LEVELS)
-def test_everything_may_be_killed(level: Any) -> None:
+def test_a_fork_of_the_framework_has_sessions_of_its_own(level: Any) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", FORKING, level], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert (done.stdout, done.stderr) == ("1\n", "")
+
+
+def test_closing_waits_for_the_call_that_runs(light: None) -> None:
+    interpreter = CodeInterpreter()
+    results: list[Result] = []
+    asyncio.run(interpreter.run("1"))
+    call = "open('started', 'w').close(); import time; time.sleep(0.2); 7"
+    caller = threading.Thread(target=lambda: results.append(asyncio.run(interpreter.run(call))))
+    caller.start()
+    folder = interpreter._engine.sessions[""].folder
+    assert folder is not None
+    while not (folder / "started").exists():
+        time.sleep(0.01)  # polls: a file is all that the jail can show
+    interpreter.close()
+    caller.join()
+    assert [result.value for result in results] == ["7"]
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_everything_may_be_killed(level: Any, light: None) -> None:
     async def killed() -> tuple[Result, Result]:
         before = descendants(os.getpid())
         async with CodeInterpreter(isolation=level) as interpreter:
@@ -298,7 +443,7 @@ def test_everything_may_be_killed(level: Any) -> None:
 
 
 @pytest.mark.parametrize("level", LEVELS)
-def test_a_zygote_that_dies_is_replaced(level: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_zygote_that_dies_is_replaced(level: Any, monkeypatch: pytest.MonkeyPatch, light: None) -> None:
     async def dying() -> tuple[Result, Result]:
         async with CodeInterpreter(isolation=level, files=[("a.txt", b"a")]) as interpreter:
             await interpreter.run("open('b.txt', 'w').close()")
@@ -319,7 +464,8 @@ def test_a_zygote_that_dies_is_replaced(level: Any, monkeypatch: pytest.MonkeyPa
 
 HELD = """
 import asyncio, sys
-from agentic_tools.code_interpreter import CodeInterpreter
+from agentic_tools.code_interpreter import CodeInterpreter, interpreter
+interpreter.PRELOADED = ()
 async def main():
     async with CodeInterpreter(isolation=sys.argv[1]) as interpreter:
         await interpreter.run("import os; os.makedirs('a/b'); open('a/b/f', 'w').close(); os.chmod('a', 0)")
@@ -358,7 +504,7 @@ def test_what_a_killed_framework_leaves_is_removed(tmp_path: Path, monkeypatch: 
     assert not kept.exists()
 
 
-def test_sessions_that_nobody_uses_are_forgotten() -> None:
+def test_sessions_that_nobody_uses_are_forgotten(light: None) -> None:
     async def forgotten() -> tuple[Result, bool]:
         async with CodeInterpreter(keep=0.05, file_size=4096) as interpreter:
             await interpreter.run("x = 1", session="old")
@@ -420,13 +566,13 @@ print('plotted')"""
     assert saved.read_bytes().startswith(b"\x89PNG")
 
 
-def test_an_agent_closes_the_interpreter_that_it_made() -> None:
+def test_an_agent_closes_the_interpreter_that_it_made(light: None) -> None:
     model = ScriptedModel([ToolCall("code_interpreter", {"code": "6 * 7"}, "c1"), "42"])
     with Agent(model, tools=["builtin::code_interpreter"], store=None) as agent:
         assert agent.run("What is six times seven?").text == "42"
 
 
-def test_packages_are_installed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_packages_are_installed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, light: None) -> None:
     monkeypatch.setenv("AGENTIC_CACHE_DIR", str(tmp_path / "cache"))
     wheel = a_wheel(tmp_path)
 
@@ -455,7 +601,7 @@ def a_wheel(folder: Path) -> Path:
     return wheel
 
 
-def test_no_jail_only_when_asked_for_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_jail_only_when_asked_for_twice(monkeypatch: pytest.MonkeyPatch, light: None) -> None:
     monkeypatch.delenv("AGENTIC_ALLOW_UNJAILED_CODE", raising=False)
     with pytest.raises(ConfigError, match="AGENTIC_ALLOW_UNJAILED_CODE"):
         CodeInterpreter(isolation="none")

@@ -110,6 +110,8 @@ REFUSALS: list[tuple[Fault, str]] = [
     (Status(201, b"[]"), "something else"),
     (Status(201, b"{"), "not JSON"),
     (Status(201, {"sandboxID": "../../x"}), "without a sandbox"),
+    (Status(201, {"sandboxID": "x", "envdAccessToken": "\u00e9"}), "token"),
+    (Status(201, {"sandboxID": "x", "trafficAccessToken": "a\r\nx-api-key: b"}), "token"),
     (Status(201, b" " * (5 << 20)), "sent more than"),
     (HangUp(), "broke off"),
 ]

@@ -7,7 +7,7 @@ import binascii
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
@@ -189,7 +189,7 @@ def content_of(
     Args:
         value: Text, an image, a file, or a list of them.
         images: More images, put before the text: a vision model attends from text back to images.
-        files: More files, put before it too.
+        files: More files, put before it too. Where two share a name, one gets another: a tool must see both.
 
     Raises:
         InvalidInput: A part is none of these.
@@ -208,7 +208,10 @@ def content_of(
                 parts.append(Text(part))
             case _:
                 raise InvalidInput(f"Content is text, images or files, not {type(part).__name__}.")
-    return tuple(parts)
+    names: set[str] = set()
+    return tuple(
+        replace(part, name=unused_name(part.name, names)) if isinstance(part, File) else part for part in parts
+    )
 
 
 def text_of(content: Content) -> str:
@@ -235,6 +238,16 @@ def files_of(content: Content) -> tuple[File, ...]:
 def safe_name(name: str) -> str:
     """A file name that is harmless on any system."""
     return _UNUSUAL.sub("_", name)[-120:].lstrip(".-") or "file"
+
+
+def unused_name(name: str, names: set[str]) -> str:
+    """A name that is not among `names`, and now is."""
+    wanted, number = name, 1
+    while name in names:
+        number += 1
+        name = f"{number}-{wanted[-100:]}"  # as long as a name may be, or its number would be cut off
+    names.add(name)
+    return name
 
 
 def _media_type(data: bytes) -> str:

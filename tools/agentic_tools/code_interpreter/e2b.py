@@ -74,6 +74,8 @@ class Client:
         if not isinstance(sandbox_id, str) or not _ID.fullmatch(sandbox_id):
             raise ToolError(f"{self._service.name} answered without a sandbox.")
         tokens = (answer.get("envdAccessToken"), answer.get("trafficAccessToken"))
+        if any(isinstance(token, str) and not (token.isascii() and token.isprintable()) for token in tokens):
+            raise ToolError(f"{self._service.name} answered with a token that is none.")
         return Sandbox(sandbox_id, *(token if isinstance(token, str) else "" for token in tokens))
 
     async def extend(self, sandbox: Sandbox, seconds: int) -> None:

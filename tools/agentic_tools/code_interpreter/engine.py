@@ -7,6 +7,7 @@ import contextlib
 import os
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +31,7 @@ class Session:
     Attributes:
         lock: Held during a call.
         kernel: Its process.
+        zygote: Where that came from; the interpreter may have another one by now, or none.
         folder: Its folder.
         uid: Whose that is, when this process is root's.
         placed: The files that were put into the folder.
@@ -39,6 +41,7 @@ class Session:
 
     lock: threading.Lock = field(default_factory=threading.Lock)
     kernel: Kernel | None = None
+    zygote: Zygote | None = None
     folder: Path | None = None
     uid: int | None = None
     placed: set[File] = field(default_factory=set)
@@ -58,6 +61,7 @@ class Engine:
         self.sessions: dict[str, Session] = {}
         self._keep = keep
         self._lock = threading.Lock()
+        _engines.add(self)
 
     def running(self, start: Callable[[], Zygote]) -> Zygote:
         """The zygote; a new one if there is none that lives."""
@@ -100,6 +104,16 @@ class Engine:
         if zygote is not None:
             zygote.close()
 
+    def let_go(self) -> None:
+        """In a fork of this process: forgets the sessions, which are its parent's, without ending them."""
+        sessions, zygote = self.sessions, self.zygote
+        self.sessions, self.zygote, self._lock = {}, None, threading.Lock()
+        for session in sessions.values():
+            if session.kernel is not None:
+                session.kernel.let_go()
+        if zygote is not None:
+            zygote.let_go()
+
     def _held(self, name: str, stop: int) -> Session:
         while True:
             with self._lock:
@@ -124,12 +138,24 @@ class Engine:
     def _remove(self, session: Session) -> None:
         if session.kernel is not None:
             session.kernel.close()
-            if self.zygote is not None:
-                self.zygote.ended(session.kernel.pid_inside)
+            if session.zygote is not None:
+                session.zygote.ended(session.kernel.pid_inside)
             session.kernel = None
         if session.folder is not None:
             with contextlib.suppress(OSError):
                 folders.remove(session.folder)
+
+
+_engines: weakref.WeakSet[Engine] = weakref.WeakSet()
+
+
+def _forked() -> None:
+    for engine in list(_engines):
+        engine.let_go()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
 
 
 async def cancellable(work: Callable[[int], T]) -> T:

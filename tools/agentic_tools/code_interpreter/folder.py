@@ -10,18 +10,20 @@ import os
 import stat
 from pathlib import Path
 
+from .limits import Limits
+
 MAX_DEPTH = 48
 
 
-def too_large(folder: Path, pid: int | None, most_bytes: int, most_files: int) -> bool:
+def too_large(folder: Path, pid: int | None, limits: Limits) -> bool:
     """Whether a session's folder, with unlinked files that its process still holds, is over its limits.
 
     A tree that cannot be measured (nested too deep, or unreadable) is too large.
     """
-    used = _Used(most_bytes, most_files)
+    used = _Used(limits.folder_size, limits.folder_files)
     try:
         if pid is not None:
-            used.add_hidden(pid)
+            used.add_hidden(pid, f"{folder}/", limits.file_size)
         top = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         try:
             used.add(top, 0)
@@ -66,18 +68,26 @@ class _Used:
         finally:
             os.close(inner)
 
-    def add_hidden(self, pid: int) -> None:
-        """Counts unlinked files that the process holds: open ones, and ones that are only mapped."""
+    def add_hidden(self, pid: int, prefix: str, largest: int) -> None:
+        """Counts unlinked files that the process holds.
+
+        Of one that is only mapped nobody can see how large it is: a page may be all that is mapped of it. So it counts
+        as the `largest` that there can be.
+        """
         with contextlib.suppress(FileNotFoundError, PermissionError, ProcessLookupError):
+            opened = set()
             for name in os.listdir(f"/proc/{pid}/fd"):
                 with contextlib.suppress(FileNotFoundError):
                     found = os.stat(f"/proc/{pid}/fd/{name}")
                     if found.st_nlink == 0:
+                        opened.add(found.st_ino)
                         self._count(found.st_blocks)
+            mapped = set()
             for line in Path(f"/proc/{pid}/maps").read_text(errors="replace").splitlines():
-                if line.endswith(" (deleted)") and "/dev/zero" not in line:
-                    start, end = (int(part, 16) for part in line.split(maxsplit=1)[0].split("-"))
-                    self._count((end - start) // 512)
+                if line.endswith(" (deleted)") and prefix in line:
+                    mapped.add(int(line.split(maxsplit=5)[4]))
+            for _ in mapped - opened:
+                self._count(largest // 512)
 
     def _count(self, blocks: int) -> None:
         self.bytes -= blocks * 512

@@ -22,7 +22,7 @@ from .environment import environment
 from .kernel import Kernel, Outcome
 from .launch import ALLOW_UNJAILED, ELSEWHERE, PRELOADED, Level, Zygote, advice, launch
 from .limits import Limits
-from .result import Result, ending, result_of
+from .result import Result, clean, ending, result_of
 from .seatbelt import SeatbeltInterpreter
 from .tool import InterpreterTool, check_code, limits_of
 
@@ -116,7 +116,7 @@ class CodeInterpreter(InterpreterTool):
             return self._finish(session, kernel, outcome, notes)
 
     def _finish(self, session: Session, kernel: Kernel, outcome: Outcome, notes: tuple[str, ...]) -> Result:
-        zygote = self._engine.zygote
+        zygote = session.zygote
         assert zygote is not None  # noqa: S101 - the kernel came from it
         if outcome.answer is not None and kernel.folder_too_large():
             outcome.answer, outcome.reason = None, "disk"
@@ -138,9 +138,9 @@ class CodeInterpreter(InterpreterTool):
         notes = []
         for file in (*self._files, *files):
             if file not in session.placed:
-                session.placed.add(file)
                 if problem := self._send(session, kernel, file, stop):
                     notes.append(problem)
+                session.placed.add(file)
         return tuple(notes)
 
     def _put(self, name: str, file: File, stop: int) -> None:
@@ -157,7 +157,7 @@ class CodeInterpreter(InterpreterTool):
         if outcome.answer is None:
             self._finish(session, kernel, outcome, ())
             raise InvalidInput(f"{file.name} could not be put into the session.")
-        return str(outcome.answer.get("error") or "")[:500]
+        return clean(str(outcome.answer.get("error") or "")[:500])
 
     def _kernel(self, session: Session) -> tuple[Kernel, tuple[str, ...]]:
         """The session's process, a new one if need be, and what the model should be told then."""
@@ -190,7 +190,7 @@ class CodeInterpreter(InterpreterTool):
         except BaseException:
             zygote.end()
             raise
-        session.kernel = Kernel(started, session.folder, self.limits)
+        session.zygote, session.kernel = zygote, Kernel(started, session.folder, self.limits)
         return lost
 
     def _launch(self) -> Zygote:

@@ -94,13 +94,13 @@ class Kernel:
         self._folder = folder
         self._limits = limits
         self._pid = _pid_of(started.pidfd)
-        self._seconds = 0.0
+        self._unseen = 0.0
         self.pid_inside = started.pid
 
     @property
     def alive(self) -> bool:
         """Whether the process runs, or is stopped between calls."""
-        return not select.select([self._started.pidfd], [], [], 0)[0]
+        return not select.select([self._started.pidfd], [], [], 0)[0] and not self._headless()
 
     def call(self, message: dict[str, Any], data: bytes, timeout: float, stop: int) -> Outcome:
         """Sends one frame and waits for its answer.
@@ -129,13 +129,17 @@ class Kernel:
             else:
                 self._signal(signal.SIGSTOP)
             self._drain(outcome)
-            self._seconds = time.monotonic() - begun
+            self._unseen += time.monotonic() - begun
         return outcome
 
     def close(self) -> None:
         """Kills the process and closes the pipes."""
         self._signal(signal.SIGKILL)
         select.select([self._started.pidfd], [], [], 5)
+        self.let_go()
+
+    def let_go(self) -> None:
+        """Closes the pipes."""
         started = self._started
         for descriptor in (started.request, started.reply, started.stdout, started.stderr, started.pidfd):
             os.close(descriptor)
@@ -218,7 +222,9 @@ class Kernel:
     def _watch(self, call: _Call, ticks: int) -> None:
         """Compares what the process uses with its limits."""
         limits = self._limits
-        if self._memory() > limits.memory:
+        if self._headless():
+            call.outcome.reason = "died"
+        elif self._memory() > limits.memory:
             call.outcome.reason = "memory"
         elif self._cpu() - call.cpu_start > limits.cpu:
             self._interrupt(call, "cpu")
@@ -226,11 +232,14 @@ class Kernel:
             call.outcome.reason = "disk"
 
     def folder_too_large(self) -> bool:
-        """Whether the session's folder is over its limits after a call; a short one cannot have hidden much."""
-        return self._disk_exceeded(self._pid if self._seconds > _SHORT else None)
+        """Whether the session's folder is over its limits after a call; short ones cannot have hidden much."""
+        if self._unseen <= _SHORT:
+            return self._disk_exceeded(None)
+        self._unseen = 0.0
+        return self._disk_exceeded(self._pid)
 
     def _disk_exceeded(self, pid: int | None) -> bool:
-        return folders.too_large(self._folder, pid, self._limits.folder_size, self._limits.folder_files)
+        return folders.too_large(self._folder, pid, self._limits)
 
     def _memory(self) -> int:
         """Bytes in use. Pages shared with the zygote count for their part only, once it matters."""
@@ -245,9 +254,18 @@ class Kernel:
 
     def _cpu(self) -> float:
         with contextlib.suppress(OSError, ValueError, IndexError):
-            fields = Path(f"/proc/{self._pid}/stat").read_text().rpartition(")")[2].split()
+            fields = self._stat()
             return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
         return 0.0
+
+    def _headless(self) -> bool:
+        """Whether the first thread has ended: what others use cannot be seen then."""
+        with contextlib.suppress(OSError, IndexError):
+            return self._stat()[0] in "ZX"
+        return True
+
+    def _stat(self) -> list[str]:
+        return Path(f"/proc/{self._pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
 
     def _drain(self, outcome: Outcome) -> None:
         """What is still in the pipes; they hold little, and the process is stopped."""

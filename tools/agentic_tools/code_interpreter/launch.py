@@ -170,6 +170,14 @@ class Zygote:
         if claim >= 0:
             os.close(claim)
 
+    def let_go(self) -> None:
+        """In a fork of this process: closes what keeps it alive there too, and leaves it to its owner."""
+        self._socket.close()
+        os.close(self._claim)
+        if self._process.stderr:
+            self._process.stderr.close()
+        self._process.returncode = 0  # it is no child of this process: nobody must wait for it
+
     def _ask(self, message: dict[str, Any]) -> Any:
         self._socket.send(json.dumps(message).encode())
         return json.loads(self._socket.recv(65536))
@@ -211,7 +219,7 @@ def _bubblewrap(environment: Environment, base: Path) -> list[str]:
     if program is None:
         raise NotPossible("bubblewrap is not installed")
     command = [program, "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try"]
-    command += ["--as-pid-1", "--new-session", "--dev", "/dev", "--tmpfs", "/tmp"]  # noqa: S108 - its own
+    command += ["--hostname", "sandbox", "--as-pid-1", "--new-session", "--dev", "/dev", "--tmpfs", "/tmp"]  # noqa: S108 - its own
     if os.geteuid() == 0:  # a user namespace would have no second user to become
         command += ["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID", "--cap-add", "CAP_KILL"]
     else:

@@ -18,12 +18,12 @@ from typing import Any
 
 from agentic.inference.http import base_url
 from agentic.portal import run_sync
-from agentic.types.content import File, FileLike, Image
+from agentic.types.content import File, FileLike, Image, unused_name
 from agentic.types.errors import InvalidInput, ToolError
 
 from .e2b import Broken, Client, Gone, Sandbox, connect
 from .kernel import Printed
-from .result import Result, Status, clean, unused
+from .result import Result, Status, clean
 from .tool import InterpreterTool, check_code, limits_of
 
 _ANSWER_SECONDS = 30.0
@@ -279,7 +279,7 @@ class RemoteCodeInterpreter(InterpreterTool):
                 data = await client.download(session.sandbox, name, room)
                 room -= len(data)
                 file = File(name, data)
-                files.append(File(unused(file.name, names), data))
+                files.append(File(unused_name(file.name, names), data))
         except (ToolError, Gone) as error:  # the code has run: its result must not be lost
             notes.append(f"The files could not be fetched. {error}".strip())
         return tuple(files), tuple(notes[:20])

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 import signal
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from agentic.types.content import File, Image, safe_name
+from agentic.types.content import File, Image, safe_name, unused_name
 
 from .kernel import Outcome, Reason
 from .limits import Limits
@@ -143,12 +144,20 @@ def _unpack(answer: dict[str, Any], blobs: bytes, limits: Limits) -> tuple[tuple
         start += size
         if len(data) < size:
             break
-        if kind == "image" and data.startswith(_PNG) and len(images) < limits.images:
+        if kind == "image" and _is_picture(data, limits) and len(images) < limits.images:
             images.append(Image.of(data))
         elif kind == "file" and size <= room and len(files) < limits.files:
             room -= size
-            files.append(File(unused(safe_name(name), names), data))
+            files.append(File(unused_name(safe_name(name), names), data))
     return tuple(images), tuple(files)
+
+
+def _is_picture(data: bytes, limits: Limits) -> bool:
+    """Whether these bytes are a PNG within the limits: whoever shows it will decode it."""
+    if len(data) < 24 or len(data) > limits.returned or not data.startswith(_PNG) or data[12:16] != b"IHDR":
+        return False
+    width, height = struct.unpack(">II", data[16:24])
+    return bool(width * height <= limits.pixels)
 
 
 def _listed(answer: dict[str, Any]) -> Iterator[tuple[str, str, int]]:
@@ -160,13 +169,3 @@ def _listed(answer: dict[str, Any]) -> Iterator[tuple[str, str, int]]:
         match entry:
             case [str(name), int(size)] if size >= 0:
                 yield "file", name, size
-
-
-def unused(name: str, names: set[str]) -> str:
-    """A name that is not among `names`, and now is."""
-    wanted, number = name, 1
-    while name in names:
-        number += 1
-        name = f"{number}-{wanted}"
-    names.add(name)
-    return name

@@ -32,7 +32,7 @@ from .environment import Environment, environment
 from .kernel import Outcome, Printed, Reason, decode, whole_frame
 from .launch import ELSEWHERE
 from .limits import Limits
-from .result import Result, ending, result_of
+from .result import Result, clean, ending, result_of
 from .tool import InterpreterTool, check_code, limits_of
 
 _START_SECONDS = 30.0
@@ -155,8 +155,8 @@ class SeatbeltInterpreter(InterpreterTool):
             notes = await self._ready(held)
             for file in (*self._files, *files):
                 if file not in held.placed:
-                    held.placed.add(file)
                     notes += await self._place(held, file)
+                    held.placed.add(file)
             outcome = await self._call(held, {"op": "run", "code": code}, b"")
             held.calls += 1
             ended = "" if held.process or outcome.answer else ending(outcome.status)
@@ -267,7 +267,7 @@ class SeatbeltInterpreter(InterpreterTool):
             return (f"{file.name} has {len(file.data):,} bytes; the limit is {self.limits.file_size:,}.",)
         outcome = await self._call(session, {"op": "put", "name": file.name}, file.data)
         problem = "it could not be put into the session" if outcome.answer is None else outcome.answer.get("error")
-        return (f"{file.name}: {problem}"[:500],) if problem else ()
+        return (clean(f"{file.name}: {problem}"[:500]),) if problem else ()
 
     async def _call(self, session: _Session, message: dict[str, Any], data: bytes) -> _Ended:
         process = session.process
@@ -280,9 +280,7 @@ class SeatbeltInterpreter(InterpreterTool):
             session.process = None
             process.end()
             raise
-        if outcome.answer is not None and folders.too_large(
-            session.folder, None, self.limits.folder_size, self.limits.folder_files
-        ):
+        if outcome.answer is not None and folders.too_large(session.folder, None, self.limits):
             outcome.answer, outcome.reason = None, "disk"
             with contextlib.suppress(OSError):
                 folders.remove(session.folder)

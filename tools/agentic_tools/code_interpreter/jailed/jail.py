@@ -124,7 +124,7 @@ def _landlock(readable: Iterable[str], folder: str) -> int:
     for path in readable:
         _allow(ruleset, path, _READ_FILE | _READ_DIR)
     for path in ("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom"):
-        _allow(ruleset, path, _READ_FILE | (_WRITE_FILE if path in ("/dev/null", "/dev/zero") else 0))
+        _allow(ruleset, path, _READ_FILE | (_WRITE_FILE if path == "/dev/null" else 0))
     _allow(ruleset, folder, rights & ~(_MAKE_DEVICE_OR_SOCKET | 1))
     return ruleset
 

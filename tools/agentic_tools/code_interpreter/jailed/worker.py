@@ -23,6 +23,10 @@ from collections.abc import Iterator
 from types import CodeType, FrameType, ModuleType
 from typing import Any
 
+_CELLS = 200
+"""Of so many calls the lines are kept, for tracebacks and `inspect`."""
+_FRAMES = 14
+
 
 def serve(request: int, reply: int, folder: str, limits: dict[str, int]) -> None:
     """Answers frames until the host closes the pipe."""
@@ -69,7 +73,7 @@ class _Session:
             self.running = True
             value = self._execute(code)
             if picture := _picture_of(value):
-                self._show(answer, picture)
+                self._show(answer, picture, "The value's picture")
             if value is not None:
                 answer["value"] = _clip(repr(value), self.limits["value"])
         except SystemExit as error:
@@ -89,7 +93,8 @@ class _Session:
         """Runs the statements; the value of the last one if it is an expression."""
         name = f"<cell {self.count}>"
         linecache.cache[name] = (len(code), None, code.splitlines(keepends=True), name)
-        tree = ast.parse(code, name)
+        linecache.cache.pop(f"<cell {self.count - _CELLS}>", None)
+        tree: ast.Module = compile(code, name, "exec", ast.PyCF_ONLY_AST, dont_inherit=True)  # type: ignore[assignment]
         last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
         exec(self._compile(tree, name), self.main.__dict__)  # noqa: S102
         if not isinstance(last, ast.Expr):
@@ -115,13 +120,16 @@ class _Session:
         if self.running:
             raise KeyboardInterrupt
 
-    @staticmethod
-    def _flush(_answer: dict[str, Any]) -> None:
-        for stream in (sys.stdout, sys.stderr):
+    def _flush(self, _answer: dict[str, Any]) -> None:
+        for stream in (*self.streams, sys.stdout, sys.stderr):  # code may have put others in their places
             stream.flush()
 
-    def _show(self, answer: dict[str, Any], picture: bytes) -> None:
-        if len(answer["images"]) < self.limits["images"] and len(picture) <= self.limits["returned"]:
+    def _show(self, answer: dict[str, Any], picture: bytes, what: str) -> None:
+        width, height = struct.unpack(">II", picture[16:24].ljust(8, b"\0"))
+        too_large = width * height > self.limits["pixels"] or len(picture) > self.limits["returned"]
+        if too_large or len(answer["images"]) >= self.limits["images"]:
+            answer["notes"].append(f"{what} was left out: too many figures, or too large.")
+        else:
             answer["images"].append(len(picture))
             answer["blobs"].append(picture)
 
@@ -130,16 +138,21 @@ class _Session:
         pyplot = sys.modules.get("matplotlib.pyplot")
         if pyplot is None:
             return
-        for number in pyplot.get_fignums():
-            figure = pyplot.figure(number)
-            pixels = figure.bbox.width * figure.bbox.height
-            if pixels > self.limits["pixels"] or len(answer["images"]) >= self.limits["images"]:
-                answer["notes"].append(f"Figure {number} was left out: too many figures, or too large.")
-            else:
-                file = io.BytesIO()
-                figure.savefig(file, format="png")
-                self._show(answer, file.getvalue())
-        pyplot.close("all")
+        try:
+            for number in pyplot.get_fignums():
+                try:
+                    self._show(answer, self._drawn(pyplot.figure(number)), f"Figure {number}")
+                except Exception as error:
+                    answer["notes"].append(f"Figure {number} cannot be drawn: {type(error).__name__}: {_safely(error)}")
+        finally:
+            pyplot.close("all")
+
+    def _drawn(self, figure: Any) -> bytes:
+        if figure.bbox.width * figure.bbox.height > self.limits["pixels"]:
+            raise ValueError("it is too large")
+        file = io.BytesIO()
+        figure.savefig(file, format="png")
+        return file.getvalue()
 
     def _files(self, answer: dict[str, Any]) -> None:
         """The files that are new or changed since the last call."""
@@ -158,7 +171,10 @@ class _Session:
         del answer["notes"][20:]
 
     def _read(self, name: str, room: int) -> bytes | None:
-        place = os.open(os.path.join(self.folder, name), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        try:
+            place = os.open(os.path.join(self.folder, name), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except OSError:  # it has no mode, or a thread removed it
+            return None
         with open(place, "rb") as file:
             found = os.fstat(place)
             if not stat.S_ISREG(found.st_mode) or found.st_size > room:
@@ -197,12 +213,11 @@ def _picture_of(value: Any) -> bytes | None:
 
 
 def _trimmed(error: BaseException) -> str:
-    """The traceback from the user's own code on."""
+    """The traceback, without this module's part in it."""
     try:
-        frames = error.__traceback__
-        while frames is not None and frames.tb_frame.f_code.co_filename == __file__:
-            frames = frames.tb_next
-        return "".join(traceback.format_exception(type(error), error, frames, limit=-12)).rstrip()
+        shown = traceback.TracebackException(type(error), error, error.__traceback__, limit=-_FRAMES, compact=True)
+        shown.stack = traceback.StackSummary.from_list(frame for frame in shown.stack if frame.filename != __file__)
+        return "".join(shown.format()).rstrip()
     except BaseException as another:  # its __str__ may do anything
         return f"{type(error).__name__} (it cannot be shown: {type(another).__name__})"
 

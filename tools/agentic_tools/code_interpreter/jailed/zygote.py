@@ -52,6 +52,7 @@ class _Zygote:
         self.bell, ring = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(ring)
         signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a session may be interrupted before it can take it
 
     def serve(self) -> None:
         waiting = select.poll()
