@@ -1,4 +1,4 @@
 # For those whose fingers say `make`: every target is a target of ./do.
-.PHONY: demo setup test fuzz docs lint format types bench requirements
-demo setup test fuzz docs lint format types bench requirements:
+.PHONY: demo setup test fuzz soak docs lint format types bench requirements
+demo setup test fuzz soak docs lint format types bench requirements:
 	@./do $@

@@ -108,6 +108,7 @@ class PostgreSQL:
         with tempfile.TemporaryFile() as output:  # a pipe would stay open as long as the server runs
             done = subprocess.run(
                 command,
+                check=False,
                 cwd=self._folder,
                 stdin=subprocess.DEVNULL,
                 stdout=output,

@@ -1,8 +1,8 @@
 """One session whose turn meets everything: shields, memory, three tools (one idempotent, one not, one the caller's)
 and two inferences. It calls `point` at every boundary, so that a test can kill or cancel it there.
 
-As a program it is a fork server: it has imported everything once, and for each line on its standard input it forks a
-process that plays the session and is killed at the boundary that the line names.
+`serve` is a fork server: it has imported everything once, and for each line on its standard input it forks a process
+that plays the session and is killed at the boundary that the line names.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import json
 import os
 import signal
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,7 @@ class Model(ScriptedModel):
     """Calls the three tools, then answers; to `continue` it says that it goes on."""
 
     def __init__(self, point: Point) -> None:
-        super().__init__([_reply] * 20)
+        super().__init__([_reply] * 1000)
         self._point = point
 
     async def generate(self, prepared: Prepared) -> AsyncIterator[Delta]:
@@ -118,7 +119,11 @@ class Scenario:
         self.facts = facts
         self._point = point
         self.model = Model(point)
-        tools = [Tool(self._again, name="again", idempotent=True), Tool(self._send, name="send"), _ask()]
+        tools: list[Tool | ToolDef] = [
+            Tool(self._again, name="again", idempotent=True),
+            Tool(self._send, name="send"),
+            _ask(),
+        ]
         store = Store(where, facts, point)
         self.agent = Agent(self.model, tools=tools, memory=[self], shields=[self], store=store)
 
@@ -148,7 +153,10 @@ class Scenario:
 
     async def play(self, session_id: str) -> None:
         """Runs the turn to its pause, answers, and runs it to its end."""
-        session = self.agent.session(session_id)
+        await self.play_in(self.agent.session(session_id))
+
+    async def play_in(self, session: Session) -> None:
+        """The same in a session object that the caller has, too."""
         await self._read(session.astream("Go."))
         self._point("the turn waits for the caller")
         await self._read(session.aresume_stream(answers(session)))
@@ -190,22 +198,17 @@ def _die_there(where: str, facts: Path, session_id: str, place: int) -> None:
 
 def serve() -> None:
     """Forks a process for each line, and says how it ended."""
+    with tempfile.TemporaryDirectory() as folder:  # so that every fork has imported and compiled everything
+        _die_there(f"{folder}/s.db", Path(folder) / "facts", "s", 0)
     for line in sys.stdin:
         job = json.loads(line)
         child = os.fork()
         if not child:
             try:
                 _die_there(job["where"], Path(job["facts"]), job["session"], job["place"])
-            except BaseException as error:  # noqa: BLE001
+            except BaseException as error:
                 print(repr(error), file=sys.stderr, flush=True)
                 os._exit(1)
             os._exit(0)
         _, status = os.waitpid(child, 0)
         print(os.waitstatus_to_exitcode(status), flush=True)
-
-
-if __name__ == "__main__":
-    import alembic.command
-    import alembic.config  # noqa: F401
-
-    serve()

@@ -66,6 +66,7 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callabl
     yield file_of
 
 
+@pytest.mark.timeout(600)  # seconds, for a machine that is busy: by itself it takes five or ten
 @pytest.mark.parametrize("how", ["run", "resume"])
 def test_a_process_may_die_anywhere(database: Callable[[int], str], play: Play, tmp_path: Path, how: str) -> None:
     whole = tmp_path / "facts-0"
@@ -129,4 +130,4 @@ def responses_of(session: Session) -> dict[str, ToolResponse]:
 
 def n_of(call_id: str) -> int:
     """The number of a call's effect."""
-    return next(call.arguments["n"] for call in scenario.CALLS if call.call_id == call_id)
+    return next(int(call.arguments["n"]) for call in scenario.CALLS if call.call_id == call_id)

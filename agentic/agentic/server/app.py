@@ -19,8 +19,9 @@ How a module of routes plugs in:
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from importlib import import_module
 from importlib.metadata import version
 
@@ -61,6 +62,8 @@ ROUTERS = (
 )
 """Modules of this package that each have a `router`, in the order in which their paths are tried."""
 
+_LAST_SPANS_SECONDS = 5
+
 
 def create_app(stack: Stack | None = None) -> FastAPI:
     """Makes the application.
@@ -90,7 +93,8 @@ def create_app(stack: Stack | None = None) -> FastAPI:
         finally:
             await tenants.aclose()
             if watch.spans is not None:
-                await run_in_thread(watch.spans.close, "agentic-spans")
+                with suppress(TimeoutError):  # the collector may be gone
+                    await asyncio.wait_for(run_in_thread(watch.spans.close, "agentic-spans"), _LAST_SPANS_SECONDS)
 
     app = FastAPI(title="agentic", version=version("agentic"), lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.tenants, app.state.services, app.state.watch, app.state.keys = tenants, services, watch, keys

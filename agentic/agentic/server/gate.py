@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -49,16 +48,18 @@ class Gate:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        trace = uuid.uuid4().hex
-        told = REQUEST_ID.set(trace)
         watched = self._watch.request(scope)
+        told = REQUEST_ID.set(watched.request_id)
         try:
-            await self._answered(scope, receive, send, trace, watched)
+            with ExitStack() as held:
+                held.callback(watched.end)
+                await self._answered(scope, receive, send, watched, held)
         finally:
-            watched.end()
             REQUEST_ID.reset(told)
 
-    async def _answered(self, scope: Scope, receive: Receive, send: Send, trace: str, watched: RequestWatch) -> None:
+    async def _answered(
+        self, scope: Scope, receive: Receive, send: Send, watched: RequestWatch, held: ExitStack
+    ) -> None:
         headers = Headers(scope=scope)
         origin = headers.get("origin")
         allowed = origin if origin in self._settings.origins else None
@@ -69,13 +70,13 @@ class Gate:
             begun = True
             if message["type"] == "http.response.start":
                 answered = MutableHeaders(scope=message)
-                answered["x-trace-id"] = trace
+                answered["x-trace-id"] = watched.request_id
                 if allowed:
                     answered["access-control-allow-origin"] = allowed
                     answered.add_vary_header("origin")
                 watched.begin(message["status"], answered.get("x-turn-id"))
             elif not message.get("more_body", False):
-                watched.end()  # before the client can know
+                held.close()  # before the client can know that the answer is complete, and ask again
             await send(message)
 
         if allowed and scope["method"] == "OPTIONS" and "access-control-request-method" in headers:
@@ -86,9 +87,9 @@ class Gate:
             if key is not ANYONE:
                 watched.ids |= {"key": key.key_id, "tenant": key.tenant}
             self._check_body(scope, headers)
-            with self._counted(scope, key):
-                scope.setdefault("state", {})["tenant"] = key.tenant
-                await self._through(scope, receive, marked)
+            held.enter_context(self._counted(scope, key))
+            scope.setdefault("state", {})["tenant"] = key.tenant
+            await self._through(scope, receive, marked)
         except HTTPException as refused:
             await _answer(marked, refused.status_code, refused.detail, refused.headers)
         except Exception as error:  # FastAPI's own handler of last resort would stand outside this gate

@@ -147,6 +147,6 @@ class KnowledgeSearch:
         return ToolOutput(found.parts or f"Nothing was found for {query!r}.", found.metadata)
 
 
-def insert_into_memory(_banks: Banks) -> Tool:
+def insert_into_memory() -> Tool:
     """The tool that Llama Stack lists beside it; models do not get it."""
     return Tool(ToolDef("insert_into_memory", "Insert documents into memory"))

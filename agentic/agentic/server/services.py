@@ -10,6 +10,7 @@ from fastapi import Depends, Request
 from ..stack import Stack
 from ..store import Store, open_store
 from ..store.documents import Documents
+from ..types.errors import SessionBusy
 from .agents import Agents
 from .banks import Banks
 from .models import Models
@@ -95,15 +96,23 @@ class Tenants:
         self._watch = watch
         self._store = open_store(stack.config.store)
         self._known = {"": Services(stack, self._store, watch)}
+        self._closing = False
 
     def of(self, tenant: str) -> Services:
-        """One tenant's services; the operator's own for an empty name."""
+        """One tenant's services; the operator's own for an empty name.
+
+        Raises:
+            SessionBusy: The server is about to end, and the tenant has not been there before.
+        """
         if tenant not in self._known:
+            if self._closing:
+                raise SessionBusy("The server is about to end.")
             self._known[tenant] = Services(self._stack, self._store, self._watch, tenant)
         return self._known[tenant]
 
     async def drain(self, seconds: float) -> None:
         """Takes no new turns, waits for those that run, and cancels those that are not done in time."""
+        self._closing = True
         await asyncio.gather(*(services.turns.drain(seconds) for services in self._known.values()))
 
     async def aclose(self) -> None:

@@ -182,7 +182,7 @@ class Toolgroups:
 
     async def _opened(self, entry: Entry) -> tuple[str, Sequence[Tool]]:
         if entry.toolgroup_id == RAG:
-            return "rag", [insert_into_memory(self._banks), KnowledgeSearch(self._banks, entry.args)]
+            return "rag", [insert_into_memory(), KnowledgeSearch(self._banks, entry.args)]
         async with self._opening[entry.toolgroup_id]:  # a group may start a program: once is enough
             if entry.toolgroup_id not in self._open:
                 opened = await run_in_thread(lambda: self._open_now(entry), "agentic-toolgroup")

@@ -6,6 +6,7 @@ import json
 import logging
 import time
 import traceback
+import uuid
 from collections.abc import Iterable
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -56,16 +57,17 @@ class RequestWatch:
         scope: The request's; the router adds the route.
 
     Attributes:
+        request_id: Unique; clients see it as `x-trace-id`.
         ids: What its line names besides: the key, the tenant, the turn.
     """
 
     def __init__(self, metrics: Metrics, scope: Scope) -> None:
+        self.request_id = uuid.uuid4().hex
         self.ids: dict[str, str] = {}
         self._metrics = metrics
         self._scope = scope
         self._begun = time.monotonic()
         self._status = 500
-        self._ended = False
         metrics.open.inc()
 
     def begin(self, status: int, turn_id: str | None) -> None:
@@ -75,10 +77,7 @@ class RequestWatch:
             self.ids["turn_id"] = turn_id
 
     def end(self) -> None:
-        """The answer is complete, or will never be. A second call does nothing."""
-        if self._ended:
-            return
-        self._ended = True
+        """The answer is complete, or will never be."""
         seconds = time.monotonic() - self._begun
         method, path = self._scope["method"], self._scope["path"]
         route = getattr(self._scope.get("route"), "path", "none")
@@ -148,7 +147,8 @@ def note(level: int, message: str, **fields: object) -> None:
 class Lines(logging.Formatter):
     """Each record as one line of JSON.
 
-    Of an exception it shows the kind and the places: its text may hold a key, a prompt or a document.
+    Of an exception it shows the kind and the places: its text may hold a key, a prompt or a document, and so may what
+    is put into a message, which is left out, too.
     """
 
     def format(self, record: logging.LogRecord) -> str:

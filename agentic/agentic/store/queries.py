@@ -50,15 +50,14 @@ class Queries:
 
     def take(self, session_id: str, token: str, cursor: DBAPICursor) -> SessionRow:
         """Makes `token` the session's owner."""
-        now = time.time()
         row = self.get(session_id, cursor, lock=True)
-        if not _free(row, now):
+        if not _free(row, now := self._now(cursor)):
             raise busy(session_id, f" by process {row.pid} on {(row.host or '').partition(' ')[0]}")
         new = {
             "new_owner": token,
             "new_host": self._host,
             "new_pid": os.getpid(),
-            "new_lease_until": now + LEASE_SECONDS,
+            "until": now + LEASE_SECONDS,
         }
         cursor.execute(self._sql.take, {"session": session_id, **new})
         return row
@@ -114,13 +113,21 @@ class Queries:
     def delete(self, session_id: str, cursor: DBAPICursor) -> None:
         """Removes a session that nobody writes and nobody inherits from."""
         row = self.get(session_id, cursor, lock=True)
-        if not _free(row, time.time()):
+        if not _free(row, self._now(cursor)):
             raise busy(session_id)
         cursor.execute(self._sql.forks, {"session": session_id})
         if forks := [name for (name,) in cursor.fetchall()]:
             raise forked(session_id, forks)
         cursor.execute(self._sql.drop_records, {"session": session_id})
         cursor.execute(self._sql.drop_session, {"session": session_id})
+
+    def _now(self, cursor: DBAPICursor) -> float:
+        """The time by which leases end."""
+        if not self._sql.clock:
+            return time.time()
+        cursor.execute(self._sql.clock)
+        ((now,),) = cursor.fetchall()
+        return float(now)
 
     def _lineage(self, row: SessionRow, cursor: DBAPICursor) -> list[Span]:
         """The parts that a session's log is made of, oldest first."""

@@ -6,7 +6,7 @@ building a Core result costs more than the whole transaction of an append.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     BigInteger,
@@ -27,8 +27,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Dialect
-from sqlalchemy.sql import ClauseElement
+from sqlalchemy.sql import ClauseElement, ColumnElement
 from sqlalchemy.types import Double
+
+from .owner import LEASE_SECONDS
 
 metadata = MetaData()
 
@@ -125,7 +127,11 @@ class Sql:
 
         this = sessions.c.id == bindparam("session")
         mine = and_(this, sessions.c.owner == bindparam("token"))
-        lease = ("owner", "host", "pid", "lease_until")
+        lease = ("owner", "host", "pid")
+        # Leases end by one clock. Those who share an SQLite file share a machine's; for others it is the database's.
+        here, clock = dialect.name == "sqlite", "extract(epoch FROM clock_timestamp())::float8"
+        until: ColumnElement[float] = bindparam("until") if here else literal_column(f"{clock} + {LEASE_SECONDS}")
+        self.clock = "" if here else f"SELECT {clock}"
         own = and_(
             records.c.session == bindparam("session"),
             records.c.seq >= bindparam("first"),
@@ -139,9 +145,10 @@ class Sql:
         self.forks = text(
             select(sessions.c.id).where(sessions.c.parent == bindparam("session")).order_by(sessions.c.id)
         )
-        self.take = text(update(sessions).where(this).values({name: bindparam(f"new_{name}") for name in lease}))
-        self.renew = text(update(sessions).where(mine).values(lease_until=bindparam("until")))
-        self.free = text(update(sessions).where(mine).values(dict.fromkeys(lease, null())))
+        owner: dict[str, Any] = {name: bindparam(f"new_{name}") for name in lease}
+        self.take = text(update(sessions).where(this).values(**owner, lease_until=until))
+        self.renew = text(update(sessions).where(mine).values(lease_until=until))
+        self.free = text(update(sessions).where(mine).values(dict.fromkeys((*lease, "lease_until"), null())))
         self.advance = text(
             update(sessions)
             .where(mine, sessions.c.seq == bindparam("old_seq"))
@@ -149,7 +156,7 @@ class Sql:
                 seq=bindparam("new_seq"),
                 head=bindparam("new_head"),
                 updated=bindparam("now"),
-                lease_until=bindparam("until"),
+                lease_until=until,
             )
         )
         self.add_record = text(insert(records))

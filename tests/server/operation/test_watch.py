@@ -5,10 +5,12 @@ from __future__ import annotations
 import io
 import json
 import logging
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import httpx
 import pytest
@@ -20,7 +22,7 @@ from agentic import Tool
 from agentic.config import Config, ServerConfig
 from agentic.protocols import ToolContext
 from agentic.server.metrics import MOST_NAMES, Metrics
-from agentic.server.spans import Spans
+from agentic.server.spans import Spans, wanted
 from agentic.server.watch import log_to
 from agentic.stack import Stack
 from agentic.testing import ScriptedModel
@@ -195,6 +197,50 @@ def test_a_turn_that_fails_ends_its_spans() -> None:
         assert 'agentic_turns_total{reason="error"} 1.0' in client.get("/metrics").text
     errors = {span.name: _attributes(span).get("error.type") for span in exporter.get_finished_spans()}
     assert errors == {"chat m": "RequestRejected", "invoke_agent": "RequestRejected"}
+
+
+class Collector(BaseHTTPRequestHandler):
+    """A collector of spans that only counts."""
+
+    bodies: ClassVar[list[bytes]] = []
+
+    def do_POST(self) -> None:
+        self.bodies.append(self.rfile.read(int(self.headers["content-length"])))
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_spans_are_sent_where_the_configuration_says() -> None:
+    Collector.bodies.clear()
+    with ThreadingHTTPServer(("127.0.0.1", 0), Collector) as collector:
+        thread = threading.Thread(target=collector.serve_forever)
+        thread.start()
+        try:
+            traces = f"http://127.0.0.1:{collector.server_port}/v1/traces"
+            with (
+                served(
+                    Stack(Config(store=None), models={"test/m": ScriptedModel(["Hi"], model="test/m")}),
+                    settings=ServerConfig(port=0, traces=traces),
+                ) as server,
+                httpx.Client(base_url=server.url) as client,
+            ):
+                body = {"messages": [{"role": "user", "content": "Hi"}], "stream": True}
+                assert client.post(f"{begun(client, toolgroups=[])}/turn", json=body).status_code == 200
+                assert not Collector.bodies
+        finally:
+            collector.shutdown()
+            thread.join()
+    assert b"invoke_agent" in b"".join(Collector.bodies)
+
+
+def test_spans_are_off_unless_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not wanted(None)
+    assert wanted("http://127.0.0.1:4318/v1/traces")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4318")
+    assert wanted(None)
 
 
 def _attributes(span: ReadableSpan) -> dict[str, Any]:

@@ -58,8 +58,10 @@ async def unregister_toolgroup(toolgroup_id: str, services: Use) -> None:
 
 
 @router.get("/v1/tools", response_model=ToolList)
-async def list_tools(services: Use, toolgroup_id: str | None = None) -> Any:
+async def list_tools(services: Use, request: Request, toolgroup_id: str | None = None) -> Any:
     """The tools of a toolgroup, or of all that can be opened; `group/tool` stands for its group."""
+    # The client's AsyncAgent sends a toolgroup with its arguments where an id is asked for.
+    toolgroup_id = toolgroup_id or request.query_params.get("toolgroup_id[name]")
     return JSONResponse({"data": [_tool(entry, tool) for entry, tool in await _tools(services, toolgroup_id)]})
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -241,9 +242,8 @@ def _attached(messages: list[Message], text: str) -> list[Message]:
 
 def _announced(request: Request) -> bool:
     """Whether the client is of a time when servers sent `turn_start`."""
-    version = request.headers.get("x-llamastack-client-version", "")
-    parts = version.split(".")
-    return len(parts) >= 3 and parts[:2] in (["0", "0"], ["0", "1"]) and (parts[1] == "0" or parts[2] < "6")
+    version = re.match(r"(\d{1,4})\.(\d{1,4})\.(\d{1,4})", request.headers.get("x-llamastack-client-version", ""))
+    return version is not None and tuple(map(int, version.groups())) < (0, 1, 6)
 
 
 # -- answers ----------------------------------------------------------------------------------------------------------
