@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import functools
+import asyncio
 import hashlib
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,17 +14,28 @@ from agentic.threads import run_in_thread
 from agentic.types.errors import AgenticError, InvalidInput
 
 from .computing import Embedder, as_bytes, forget_aside, hash_of, no_embedding, pin
+from .embedding.checked import Checked
 from .report import Report
 from .rows import Change, Entry, Rows, Tx, known, put
 from .rows.documents import as_json, clean
 from .rows.vectors import blobs_between
-from .types import Chunk, Document, Embedding, Fingerprint
+from .types import Chunk, Document, Embedding, Fingerprint, Parsed
 
 if TYPE_CHECKING:
+    from agentic.protocols import Inference
+
+    from .documents import Count, Workers
+    from .progress import Told
     from .types import Vectors
 
 _GROUP = 1_000
 """Chunks that are stored in one transaction, unless a second has passed before there are as many."""
+_TOGETHER = 256
+_TOGETHER_SIZE = 1024 * 1024
+"""Documents that are read together: so many, or so many characters and bytes."""
+_SIZE = 256
+_OVERLAP = 32
+"""Of chunks, in tokens."""
 _LONGEST_NAME = 4_000
 
 
@@ -66,6 +77,16 @@ class Tally:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """A document under its name, with the hash of everything that makes it what it is."""
+
+    name: str
+    hash: bytes
+    document: Document
+    metadata: Mapping[str, Any]
+
+
 class Adder:
     """Collects documents, and stores them in groups."""
 
@@ -77,13 +98,17 @@ class Adder:
         self._size = 0
         self._since = time.monotonic()
 
-    async def unchanged(self, name: str, content_hash: bytes) -> bool:
-        """Whether the bank has this very document; then it is counted, and nothing else is to do."""
-        found = await self._rows.read(lambda tx: known(tx, [name]).get(name))
-        if found is None or found.hash != content_hash:
-            return False
-        self.tally.names["unchanged"].append(name)
-        return True
+    async def new(self, given: Sequence[_Given]) -> list[_Given]:
+        """Those that the bank does not have as they are; the others are counted, and nothing else is to do."""
+        there = await self._rows.read(lambda tx: known(tx, [one.name for one in given])) if given else {}
+        same = [one.name in there and there[one.name].hash == one.hash for one in given]
+        self.tally.names["unchanged"] += [one.name for one, is_same in zip(given, same, strict=True) if is_same]
+        return [one for one, is_same in zip(given, same, strict=True) if not is_same]
+
+    async def measure(self) -> tuple[int, Count | None]:
+        """How many tokens a chunk may have, and what counts them: the embedding's tokenizer where it has one."""
+        embedding = self._embedder.embedding if self._embedder is not None else None
+        return (await embedding.measure() if isinstance(embedding, Checked) else None) or (_SIZE, None)
 
     async def take(self, entry: Entry) -> None:
         """Takes a document without vectors."""
@@ -152,38 +177,104 @@ async def add_sources(
     adder: Adder,
     sources: Iterable[str | Path | Document],
     metadata: Mapping[str, Any],
-    told: Callable[[str, Tally], None],
+    told: Told,
+    vision: Inference | None = None,
 ) -> None:
     """Reads, cuts, embeds and stores documents; one that cannot be read is told of, and the others go on."""
-    from .documents import Failure, Workers, chunks, expand, parse
+    from .documents import Failure, Workers, at_once, expand
 
+    together: list[Document] = []
+    size = slow = 0
     async with Workers() as workers:
+        reading = _Reading(adder, workers, metadata, told, vision)
         async for found in expand(sources):
+            full = len(together) >= _TOGETHER or size >= _TOGETHER_SIZE or slow >= workers.most
+            if full or isinstance(found, Failure):
+                await reading.add(together)
+                together, size, slow = [], 0, 0
             if isinstance(found, Failure):
                 adder.tally.failed[found.source] = str(found.error)
-                continue
-            name = name_of(found.id if found.id is not None else found.source or None, found.content)
-            said = {**found.metadata, **metadata}
-            told(found.title or name, adder.tally)
-            sealed = hash_of(found.content, found.title, found.source, found.mime_type, as_json(said))
-            if await adder.unchanged(name, sealed):
-                continue
-            try:
-                parsed = await parse(found, workers)
-            except AgenticError as error:
-                adder.tally.failed[found.source or name] = str(error)
-                continue
-            entry = Entry(
-                name=name,
-                hash=sealed,
-                chunks=await run_in_thread(functools.partial(chunks, parsed), "document-chunks"),
-                title=found.title or parsed.title,
-                source=found.source,
-                mime_type=found.mime_type or "",
-                metadata={**parsed.metadata, **said},
-            )
-            await adder.take(entry)
+            else:
+                together.append(found)
+                size, slow = size + len(found.content), slow + (not at_once(found))
+        await reading.add(together)
     await adder.flush()
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """How documents are read; see `MemoryBank.aadd`."""
+
+    adder: Adder
+    workers: Workers
+    metadata: Mapping[str, Any]
+    told: Told
+    vision: Inference | None
+
+    async def add(self, documents: Sequence[Document]) -> None:
+        """Those that take long are read beside each other, in processes; the others together, in one thread."""
+        given = await run_in_thread(lambda: _named(documents, self.metadata), "document-hashes")
+        given = await self.adder.new(given)
+        for one in given:
+            self.told(one.document.title or one.name, self.adder.tally)
+        parsed = await asyncio.gather(*(self._slowly(one.document) for one in given))
+        size, count = await self.adder.measure() if given else (_SIZE, None)
+        entries, failed = await run_in_thread(lambda: _entries(given, parsed, size, count), "document-chunks")
+        self.adder.tally.failed.update(failed)
+        for entry in entries:
+            await self.adder.take(entry)
+
+    async def _slowly(self, document: Document) -> Parsed | AgenticError | None:
+        """What a process read, or why it could not; None of what needs none."""
+        from .documents import at_once, parse
+
+        try:
+            return None if at_once(document) else await parse(document, self.workers, vision=self.vision)
+        except AgenticError as error:
+            return error
+
+
+def _entries(
+    given: Sequence[_Given], parsed: Sequence[Parsed | AgenticError | None], size: int, count: Count | None
+) -> tuple[list[Entry], dict[str, str]]:
+    """Documents cut into chunks, and why others could not be read."""
+    from .documents import parse_here
+
+    entries: list[Entry] = []
+    failed: dict[str, str] = {}
+    for one, found in zip(given, parsed, strict=True):
+        try:
+            if isinstance(found, AgenticError):
+                raise found
+            entries.append(_entry(one, found or parse_here(one.document), size, count))
+        except AgenticError as error:
+            failed[one.document.source or one.name] = str(error)
+    return entries, failed
+
+
+def _named(documents: Sequence[Document], metadata: Mapping[str, Any]) -> list[_Given]:
+    given = []
+    for found in documents:
+        name = name_of(found.id if found.id is not None else found.source or None, found.content)
+        said = {**found.metadata, **metadata}
+        sealed = hash_of(found.content, found.title, found.source, found.mime_type, as_json(said))
+        given.append(_Given(name, sealed, found, said))
+    return given
+
+
+def _entry(one: _Given, parsed: Parsed, size: int, count: Count | None) -> Entry:
+    from .documents import chunks
+
+    found = one.document
+    return Entry(
+        name=one.name,
+        hash=one.hash,
+        chunks=chunks(parsed, size, min(_OVERLAP, size // 2), count),
+        title=found.title or parsed.title,
+        source=found.source,
+        mime_type=found.mime_type or "",
+        metadata={**parsed.metadata, **one.metadata},
+    )
 
 
 def check_text(text: object) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
@@ -16,10 +16,13 @@ from agentic.types.steps import Hit
 from . import adding, computing, searching, upkeep
 from .report import DocumentInfo, Report, Verification
 from .rows import Filter, Rows, Tx, known, matching, remove, remove_all
+from .rows.documents import as_json
 from .searching import Mode, Reranker, Search
 from .types import Document, Embedding, Fingerprint
 
 if TYPE_CHECKING:
+    from agentic.protocols import Inference
+
     from .embedding import EmbeddingLike
 
 S = TypeVar("S")
@@ -101,6 +104,7 @@ class MemoryBank:
         *sources: str | Path | Document,
         progress: bool | Callable[[str, int, int], None] = False,
         metadata: Mapping[str, Any] | None = None,
+        vision: Inference | None = None,
     ) -> Report:
         """Adds documents. One that is there already, unchanged, costs nothing; a changed one is replaced.
 
@@ -109,6 +113,7 @@ class MemoryBank:
             progress: Show a bar on the terminal, or call a function with the document's name, the number of documents
                 done and the number of chunks stored.
             metadata: For each of them, besides its own.
+            vision: A model that describes images; without one, their text is recognised (extra `ocr`).
 
         Returns:
             What happened to each; what cannot be read is among `failed`, and the others go on.
@@ -118,11 +123,13 @@ class MemoryBank:
             InferenceError: The embedding failed; what was stored before stays, and the next call goes on from there.
             StoreError: It cannot be written.
         """
-        from .progress import shown
+        from .progress import count_of, shown
 
+        as_json(metadata)
         adder = adding.Adder(self._rows, self._embedding)
-        with shown(progress) as told:
-            await adding.add_sources(adder, sources, metadata or {}, told)
+        total = await run_in_thread(lambda: count_of(sources)) if progress is True else 0
+        with shown(progress, total) as told:
+            await adding.add_sources(adder, sources, metadata or {}, told, vision)
         return adder.tally.report()
 
     async def aadd_text(
@@ -144,7 +151,7 @@ class MemoryBank:
 
     async def aadd_texts(
         self,
-        texts: Sequence[str],
+        texts: Iterable[str],
         *,
         ids: Sequence[str] | None = None,
         metadata: Sequence[Mapping[str, Any]] | None = None,
@@ -164,6 +171,7 @@ class MemoryBank:
         """
         if isinstance(texts, str):
             raise InvalidInput("add_texts takes a list of texts.")
+        texts = list(texts)
         for what, given in (("ids", ids), ("metadata", metadata)):
             if given is not None and len(given) != len(texts):
                 raise InvalidInput(f"For {len(texts)} texts there must be {len(texts)} {what}, not {len(given)}.")
@@ -176,7 +184,13 @@ class MemoryBank:
             part = slice(start, start + _TEXTS)
             own = None if matrix is None else matrix[part]
             entries = await run_in_thread(
-                functools.partial(adding.entries_of, texts[part], ids and ids[part], metadata and metadata[part], own)
+                functools.partial(
+                    adding.entries_of,
+                    texts[part],
+                    None if ids is None else ids[part],
+                    None if metadata is None else metadata[part],
+                    own,
+                )
             )
             if own is None:
                 await self._add_computed(adder, entries)
@@ -343,9 +357,13 @@ class MemoryBank:
             raise computing.no_embedding()
         return await upkeep.reembed(self._rows, self._embedding)
 
-    async def aexport(self, file: str | Path) -> int:
-        """Writes all documents, chunks and vectors as JSON lines; returns how many documents."""
-        return await upkeep.export(self._rows, Path(file))
+    async def aexport(self, file: str | Path | None = None) -> int:
+        """Writes all documents, chunks and vectors as JSON lines; returns how many documents.
+
+        Args:
+            file: Where to; default: the bank's name and `.jsonl` in the current folder.
+        """
+        return await upkeep.export(self._rows, file)
 
     async def arestore(self, file: str | Path) -> Report:
         """Adds the documents that `export` wrote, without computing anything.
@@ -423,8 +441,9 @@ class MemoryBank:
         if vector is None:
             if self._embedding is None:
                 raise computing.no_embedding()
+            computed = await self._embedding.embed([query])
             fingerprint = await self._embedding.fingerprint()
-            return computing.normalised(await self._embedding.embed([query]), 1, fingerprint.dimension)[0], fingerprint
+            return computing.normalised(computed, 1, fingerprint.dimension)[0], fingerprint
         import numpy as np
 
         asked = computing.normalised(np.asarray(vector, dtype=np.float32).reshape(1, -1), 1)[0]

@@ -6,10 +6,11 @@ import hashlib
 import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from agentic.types.errors import ConfigError, InvalidInput
+from agentic.types.errors import AgenticError, ConfigError, InvalidInput
 
 from .rows import Rows, Tx
 from .types import Embedding, Fingerprint
@@ -86,30 +87,50 @@ class Embedder:
         """One row for each text; those in `there` and those put aside before are not computed."""
         import numpy as np
 
-        fingerprint = await self.embedding.fingerprint()
         # What a fast model gives at once need not be put aside, nor looked for.
         found: dict[str, bytes] = {text: there[text] for text in texts if text in there}
         missing = list(dict.fromkeys(text for text in texts if text not in found))
         if missing:
-            found |= await self._put_aside(missing, fingerprint)
+            found |= await self._kept(missing)
         missing = [text for text in missing if text not in found]
-        aside: dict[str, bytes] = {}
-        since = time.monotonic()
-        for start in range(0, len(missing), _ASKED):
-            part = missing[start : start + _ASKED]
-            given = normalised(await self.embedding.embed(part), len(part), fingerprint.dimension)
-            self.computed += len(part)
-            fresh = {text: vector.tobytes() for text, vector in zip(part, given, strict=True)}
-            found |= fresh
-            aside |= fresh
-            if start + _ASKED < len(missing) and time.monotonic() - since >= PUT_ASIDE:
-                await self.rows.write(lambda tx, kept=aside: _put_aside(tx, kept, fingerprint))  # type: ignore[misc]
-                aside, since = {}, time.monotonic()
+        found |= await self._computed(missing)
         if not texts:
-            return np.zeros((0, fingerprint.dimension), dtype=np.float32)
+            return np.zeros((0, (await self.embedding.fingerprint()).dimension), dtype=np.float32)
         return np.frombuffer(b"".join(found[text] for text in texts), dtype=np.float32).reshape(len(texts), -1)
 
-    async def _put_aside(self, texts: Sequence[str], fingerprint: Fingerprint) -> dict[str, bytes]:
+    async def _computed(self, texts: Sequence[str]) -> dict[str, bytes]:
+        """Computes vectors; should it be interrupted, those that there are already are put aside."""
+        found: dict[str, bytes] = {}
+        aside: dict[str, bytes] = {}
+        since = time.monotonic()
+        try:
+            for start in range(0, len(texts), _ASKED):
+                part = texts[start : start + _ASKED]
+                computed = await self.embedding.embed(part)
+                # Only now: a model that was never asked would be given a text of ours to find out its dimension.
+                dimension = (await self.embedding.fingerprint()).dimension
+                given = normalised(computed, len(part), dimension)
+                self.computed += len(part)
+                aside |= {text: vector.tobytes() for text, vector in zip(part, given, strict=True)}
+                if time.monotonic() - since >= PUT_ASIDE and start + _ASKED < len(texts):
+                    await self._put_aside(aside)
+                    found, aside, since = found | aside, {}, time.monotonic()
+        except BaseException:
+            if aside:
+                with suppress(AgenticError):  # the interruption is what matters
+                    await self._put_aside(aside)
+            raise
+        return found | aside
+
+    async def _put_aside(self, vectors: Mapping[str, bytes]) -> None:
+        fingerprint = await self.embedding.fingerprint()
+        await self.rows.write(lambda tx: _put_aside(tx, vectors, fingerprint))
+
+    async def _kept(self, texts: Sequence[str]) -> dict[str, bytes]:
+        """The vectors that were put aside before."""
+        if not await self.rows.read(_any_aside):
+            return {}
+        fingerprint = await self.embedding.fingerprint()
         keys = {_key(text, fingerprint): text for text in texts}
 
         def work(tx: Tx) -> dict[str, bytes]:
@@ -126,9 +147,13 @@ def _put_aside(tx: Tx, vectors: Mapping[str, bytes], fingerprint: Fingerprint) -
     )
 
 
+def _any_aside(tx: Tx) -> bool:
+    return tx.one("SELECT 1 FROM agentic_bank_pending WHERE bank = ? LIMIT 1", (tx.bank.id,)) is not None
+
+
 def forget_aside(tx: Tx, texts: Iterable[str], fingerprint: Fingerprint) -> None:
     """Removes vectors that were put aside for documents that are stored now."""
-    if tx.one("SELECT 1 FROM agentic_bank_pending WHERE bank = ? LIMIT 1", (tx.bank.id,)):
+    if _any_aside(tx):
         keys = [(tx.bank.id, _key(text, fingerprint)) for text in texts]
         tx.many("DELETE FROM agentic_bank_pending WHERE bank = ? AND hash = ?", keys)
 

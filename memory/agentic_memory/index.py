@@ -161,7 +161,7 @@ class Index:
         return inverted.search(self._tail, vector, want, local, None)
 
     def _refresh(self, tx: Tx) -> None:
-        bank = tx.bank
+        bank, new = tx.bank, self._generation < 0
         if bank.generation > self._generation:
             if self._generation < 0 or self._gone < bank.floor:
                 saved = inverted.load(tx, Path(self._rows.where)) if self._cached else None
@@ -170,7 +170,8 @@ class Index:
             for numbers, vectors in read_after(tx, self._last):
                 self._add(tx, numbers, vectors)
             self._generation = bank.generation
-        self._build_if_due()
+        if not new:  # who asks one question only does not pay for the next ones
+            self._build_if_due()
 
     def _start_from(self, made: inverted.Inverted) -> None:
         self._base, self._tail, self._removed = made, None, 0

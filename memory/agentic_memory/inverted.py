@@ -197,7 +197,9 @@ def load(tx: Tx, database: Path) -> Inverted | None:
     """The newest index that a file holds and that the rows can bring up to date, or None."""
     for generation, file in sorted(_files(database, tx.bank.uid), reverse=True):
         if generation <= tx.bank.generation:
-            with suppress(OSError, ValueError, KeyError, RuntimeError):  # damaged: it is made anew
+            with suppress(
+                OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError
+            ):  # damaged: it is made anew
                 made = _read(file)
                 if made.gone >= tx.bank.floor and made.uid == tx.bank.uid:
                     return made

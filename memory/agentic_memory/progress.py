@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+import os
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .adding import Tally
@@ -13,31 +14,51 @@ Told = Callable[[str, "Tally"], None]
 
 
 @contextlib.contextmanager
-def shown(progress: bool | Callable[[str, int, int], None]) -> Iterator[Told]:
+def shown(progress: bool | Callable[[str, int, int], None], total: int) -> Iterator[Told]:
     """Gives what is called with each document's name before it is read, and with what was done so far."""
     if progress is False:
         yield lambda _name, _tally: None
     elif callable(progress):
         yield lambda name, tally: progress(name, _done(tally), tally.chunks)
     else:
-        with _bar() as told:
+        with _bar(total) as told:
             yield told
 
 
 @contextlib.contextmanager
-def _bar() -> Iterator[Told]:
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+def _bar(total: int) -> Iterator[Told]:
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(*columns) as bar:
-        task = bar.add_task("Reading")
+    columns = (BarColumn(20), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, TextColumn("{task.description}"), speed_estimate_period=600.0) as bar:
+        task = bar.add_task("", total=total)
+        tally: Tally | None = None
 
-        def told(name: str, tally: Tally) -> None:
+        def told(name: str, so_far: Tally) -> None:
+            nonlocal tally
+            tally = so_far
             rate = tally.chunks / max(bar.tasks[task].elapsed or 0.0, 0.1)
-            words = f"{_done(tally)} documents, {tally.chunks} chunks, {rate:.0f} a second: {name[:60]}"
-            bar.update(task, description=words.replace("[", r"\["))
+            words = f"{tally.chunks} chunks, {rate:.0f}/s: {name[-60:]}"
+            bar.update(task, completed=_done(tally), description=words.replace("[", r"\["))
 
         yield told
+        if tally is not None:
+            bar.update(task, completed=_done(tally), description=f"{tally.chunks} chunks")
+
+
+def count_of(sources: Sequence[Any]) -> int:
+    """How many documents there will be about; files are not read for it."""
+    from .documents.sources import count
+
+    paths = [os.fspath(source) for source in sources if isinstance(source, str | os.PathLike)]
+    return len(sources) - len(paths) + count(paths)
 
 
 def _done(tally: Tally) -> int:

@@ -97,8 +97,14 @@ def check(search: Search) -> None:
         raise InvalidInput(f"There is no mode {search.mode!r}.", hint=f"There are: {', '.join(MODES)}.")
     _whole("k", search.k, 1)
     _whole("neighbours", search.neighbours, 0)
-    if not 0 <= search.diversity <= 1:
+    if not _is_number(search.diversity) or not 0 <= search.diversity <= 1:
         raise InvalidInput(f"diversity is a number from 0 to 1, not {search.diversity!r}.")
+    if search.min_score is not None and not _is_number(search.min_score):
+        raise InvalidInput(f"min_score is a number or None, not {search.min_score!r}.")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not math.isnan(value)
 
 
 def _whole(what: str, value: Any, least: int) -> None:

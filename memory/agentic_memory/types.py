@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_checkable
+
+from agentic.types.errors import InvalidInput
 
 if TYPE_CHECKING:
     import numpy as np
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
 Kind = Literal["text", "heading", "code", "table"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Document:
     """Something to remember.
 
@@ -26,14 +28,33 @@ class Document:
         source: A path or URL.
         mime_type: What `content` is; default: found out from the source's name and the content.
         metadata: JSON values; queries filter by them.
+
+    Raises:
+        InvalidInput: One of them is of another type.
     """
 
     content: str | bytes
+    _: KW_ONLY
     id: str | None = None
     title: str = ""
     source: str = ""
     mime_type: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name, kind in _DOCUMENT.items():
+            if not isinstance(value := getattr(self, name), kind):
+                raise InvalidInput(f"A document's {name} cannot be of the type {type(value).__name__}.")
+
+
+_DOCUMENT: dict[str, Any] = {
+    "content": str | bytes,
+    "id": str | None,
+    "title": str,
+    "source": str,
+    "mime_type": str | None,
+    "metadata": Mapping,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

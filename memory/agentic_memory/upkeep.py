@@ -158,8 +158,9 @@ def _stored(tx: Tx) -> Iterator[tuple[str, bytes, int, list[tuple[str, str]], di
         yield name, bytes(sealed), count, [(row[0], row[1]) for row in chunks], blobs_between(tx, number, last)
 
 
-async def export(rows: Rows, file: Path) -> int:
+async def export(rows: Rows, given: str | Path | None) -> int:
     """Writes a bank as JSON lines, whole or not at all; returns how many documents."""
+    file = Path(f"{rows.name.replace('/', '_')}.jsonl" if given is None else given)
 
     def work(tx: Tx) -> int:
         part = file.with_name(f"{file.name}.part")
@@ -181,7 +182,10 @@ async def export(rows: Rows, file: Path) -> int:
             part.unlink(missing_ok=True)
         return count
 
-    return await rows.read(work)
+    try:
+        return await rows.read(work)
+    except OSError as error:
+        raise InvalidInput(f"{file} cannot be written: {error.strerror or error}.") from error
 
 
 def _line(info: DocumentInfo, chunks: list[tuple[str, str]], vectors: list[bytes]) -> dict[str, Any]:
@@ -201,15 +205,26 @@ async def restore(rows: Rows, file: Path) -> Report:
     """Adds the documents of an exported bank, with their vectors.
 
     Raises:
-        InvalidInput: The file is no exported bank.
+        InvalidInput: The file cannot be read, or is no exported bank.
         ConfigError: Its vectors are of another embedding than the bank's.
     """
-    adder = Adder(rows, None)
+    try:
+        return await _restore(Adder(rows, None), file)
+    except OSError as error:
+        raise InvalidInput(f"{file} cannot be read: {error.strerror or error}.") from error
+    except UnicodeDecodeError as error:
+        raise InvalidInput(f"{file} is no exported memory bank: {error}.") from error
+
+
+async def _restore(adder: Adder, file: Path) -> Report:
     with file.open(encoding="utf-8") as lines:
         head = _parsed(next(lines, ""), file)
         if head.get("agentic_bank") != _FORMAT:
             raise InvalidInput(f"{file} is no exported memory bank.")
-        fingerprint = Fingerprint(**head["fingerprint"]) if head.get("fingerprint") else None
+        try:
+            fingerprint = Fingerprint(**head["fingerprint"]) if head.get("fingerprint") else None
+        except TypeError as error:
+            raise InvalidInput(f"{file} is damaged: {error}.") from error
         group: list[Entry] = []
         for line in lines:
             group.append(_entry(_parsed(line, file), file))

@@ -19,6 +19,7 @@ from agentic.protocols import MemoryBank as Searchable
 from agentic.store import open_store
 from agentic.types.errors import ConfigError, InvalidInput, NotFound, StoreCorrupt, StoreError
 from agentic_memory import MemoryBank
+from agentic_memory.embedding.checked import Checked
 from agentic_memory.types import Document
 from memory.vectors import DIMENSION, Words, clustered
 
@@ -403,3 +404,78 @@ def test_verify_sees_an_altered_row(filled: MemoryBank, file: Path, table: str) 
         raw.execute(f"UPDATE agentic_bank_{table}")
     found = filled.verify()
     assert any("does not match its hash" in problem for problem in found.problems)
+
+
+@pytest.mark.parametrize(
+    "condition", [{"lang": "\ud800"}, {"\ud800": 1}, {"$or": [{"n": n} for n in range(3000)]}, {"$and": [{}] * 3000}]
+)
+def test_no_filter_breaks_the_store(filled: MemoryBank, condition: dict[str, Any]) -> None:
+    assert isinstance(filled.query("pump", filter=condition), tuple)
+
+
+def test_arguments_of_the_wrong_type_are_refused(filled: MemoryBank) -> None:
+    wrong: list[Any] = ["0.5", float("nan"), [1]]
+    for value in wrong:
+        with pytest.raises(InvalidInput):
+            filled.query("pump", min_score=value)
+        with pytest.raises(InvalidInput):
+            filled.query("pump", diversity=value)
+    listed: Any = ["d1"]
+    with pytest.raises(InvalidInput, match="delete"):
+        filled.delete(listed)
+    for said in (5, None, ["x"]):
+        with pytest.raises(InvalidInput, match="content"):
+            Document(said)  # type: ignore[arg-type]
+    metadata: Any = ["x"]
+    with pytest.raises(InvalidInput):
+        filled.add("x.txt", metadata=metadata)
+
+
+def test_many_short_documents_are_read_together(bank: MemoryBank) -> None:
+    documents = [Document(f"note {number} on subject{number}", id=f"n{number}") for number in range(700)]
+    report = bank.add(*documents, Document(" ", id="blank"))
+    assert (len(report.added), list(report.failed)) == (700, ["blank"])
+    assert len(bank.add(*documents).unchanged) == 700
+    assert bank.query("subject633", mode="keyword")[0].document_id == "n633"
+
+
+def test_chunks_fit_the_embeddings_window(file: Path) -> None:
+    async def embed(texts: list[str]) -> Any:
+        return np.ones((len(texts), 4))
+
+    embedding = Checked("letters", embed, window=(40, len))
+    with MemoryBank("letters", store=file, embedding=embedding) as bank:
+        bank.add_text("one two three four five. " * 30, id="x")
+        assert all(len(hit.text) <= 40 for hit in bank.query("three", k=100))
+
+
+def test_a_damaged_export_is_refused(bank: MemoryBank, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.jsonl"
+    for content in (b"\xff", b"[]\n", b'{"agentic_bank": 1, "fingerprint": {"x": 1}}\n'):
+        broken.write_bytes(content)
+        with pytest.raises(InvalidInput):
+            bank.restore(broken)
+    with pytest.raises(InvalidInput):
+        bank.restore(tmp_path / "none")
+    with pytest.raises(InvalidInput):
+        bank.export(tmp_path / "none" / "file")
+
+
+def test_the_bar_tells_what_is_left(bank: MemoryBank, capsys: pytest.CaptureFixture[str]) -> None:
+    bank.add(*(Document(f"note {number}") for number in range(3)), progress=True)
+    assert "3/3" in capsys.readouterr().out
+
+
+def test_an_embedding_is_asked_for_the_given_texts_only(file: Path) -> None:
+    table = {"one": [1.0, 0.0], "two": [0.0, 1.0], "first?": [0.9, 0.1]}
+    asked: list[str] = []
+
+    def look_up(texts: list[str]) -> list[list[float]]:
+        asked.extend(texts)
+        return [table[text] for text in texts]
+
+    with MemoryBank("table", store=file, embedding=look_up) as bank:
+        bank.add_texts(["one", "two"])
+        bank.add_texts(["one", "two"])
+        assert bank.query("first?", mode="vector")[0].text == "one"
+    assert asked == ["one", "two", "first?"]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -258,3 +260,42 @@ def test_one_model_serves_several_loops_and_threads() -> None:
         thread.join()
     assert all(np.allclose(vectors, expected) for vectors in found)
     assert len(found) == 4
+
+
+class _Sync:
+    def embed(self, texts: list[str]) -> object:
+        return ([float(len(text)), 1.0] for text in texts)
+
+
+class _Async:
+    model = "mine"
+
+    async def embed(self, texts: list[str]) -> object:
+        return np.array([[len(text), 1.0] for text in texts])
+
+
+class _Encoder:
+    def encode(self, texts: list[str]) -> object:
+        return [[len(text), 1] for text in texts]
+
+
+@pytest.mark.parametrize("given", [_Sync(), _Async(), _Encoder(), lambda texts: [[1, 2] for _ in texts]])
+def test_any_object_or_function_that_makes_vectors_serves(given: Any) -> None:
+    embedding = connect(given)
+    assert asyncio.run(embedding.embed(["a", "bc"])).shape == (2, 2)
+    assert (asyncio.run(embedding.fingerprint()).model == "mine") is isinstance(given, _Async)
+
+
+def test_vectors_of_any_length_become_unit_vectors() -> None:
+    found = asyncio.run(connect(lambda texts: [[1e38, 1e38] for _ in texts]).embed(["a"]))
+    np.testing.assert_allclose(found, [[0.5**0.5, 0.5**0.5]], rtol=1e-6)
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("wordllama"), reason="needs the extra wordllama")
+def test_importing_wordllama_leaves_the_users_logging_alone() -> None:
+    code = (
+        "import logging, agentic_memory.embedding as e\n"
+        "e.connect('wordllama')\n"
+        "assert logging.getLogger().level == logging.WARNING and not logging.getLogger().handlers"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -141,3 +141,20 @@ def test_searching_adding_and_removing_at_once(bank: MemoryBank, file: Path) -> 
         assert not failures
         assert bank.verify().ok
         assert reader.verify().ok
+
+
+@pytest.mark.parametrize("damage", [b"", b"[]\n", b'{"format": 1}\n', b"\xff\x00", None])
+def test_a_damaged_or_missing_file_is_made_anew(bank: MemoryBank, file: Path, damage: bytes | None) -> None:
+    bank.optimise()
+    (kept,) = file.parent.glob("*.index")
+    kept.unlink() if damage is None else kept.write_bytes(damage)
+    with MemoryBank("docs", store=file, embedding=None) as opened:
+        assert len(opened.query("", vector=clustered(1)[0], k=5, mode="vector")) == 5
+        assert opened.stats()["index"] == "flat-fp16"  # one question does not pay for an index
+
+
+def test_the_second_question_begins_the_index(bank: MemoryBank) -> None:
+    for _ in range(2):
+        bank.query("", vector=clustered(1)[0], k=5, mode="vector")
+    bank.optimise()
+    assert bank.stats()["index"] == "ivf-sq8"

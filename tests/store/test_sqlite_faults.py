@@ -307,8 +307,7 @@ async def test_an_altered_ancestor_is_found_in_its_fork(file: Path, turn: MakeTu
 
 @pytest.mark.anyio
 async def test_a_record_that_no_version_can_read(file: Path, turn: MakeTurn) -> None:
-    from agentic.store.chain import ZERO, Row, Span, unseal
-    from agentic.store.chain import link
+    from agentic.store.chain import ZERO, Row, Span, link, unseal
 
     head = link(ZERO, 1, b'{"record":"from the future"}')
     row = Row("s", 1, "from the future", "", "", b'{"record":"from the future"}', head)

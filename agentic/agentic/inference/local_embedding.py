@@ -22,6 +22,9 @@ MAX_TOKENS = 256
 BATCH = 16
 """Texts embedded at once. Texts of like length go together, so that little is spent on padding."""
 
+_MARKS = 2
+"""Tokens that stand before and behind every text."""
+
 _MAX_CHARACTERS = MAX_TOKENS * 100
 """No 256 tokens of real text are longer; a text is cut here before it is tokenised."""
 
@@ -59,6 +62,16 @@ class LocalEmbedder:
                 vectors[index] = vector
         return vectors
 
+    @property
+    def window(self) -> int:
+        """How many tokens of a text it sees."""
+        return MAX_TOKENS - _MARKS
+
+    def count(self, text: str) -> int:
+        """A text's tokens, or some number above the window where there are more; the model is fetched if need be."""
+        tokenizer, _ = self._loaded_once(threading.Event())
+        return len(tokenizer.encode(text[:_MAX_CHARACTERS], add_special_tokens=False).ids)
+
     async def aclose(self) -> None:
         """Frees the model."""
         self._loaded = None
@@ -74,10 +87,7 @@ class LocalEmbedder:
     def _embed(self, texts: list[str], cancel: threading.Event) -> list[list[float]]:
         import numpy as np
 
-        with self._loading:
-            if self._loaded is None:
-                self._loaded = _load(pull(find(EMBEDDING_MODEL), cancel=cancel).parent)
-            tokenizer, session = self._loaded
+        tokenizer, session = self._loaded_once(cancel)
         encoded = tokenizer.encode_batch(texts)
         ids = np.array([item.ids for item in encoded], dtype=np.int64)
         mask = np.array([item.attention_mask for item in encoded], dtype=np.int64)
@@ -90,6 +100,12 @@ class LocalEmbedder:
         lengths = np.linalg.norm(states, axis=1, keepdims=True)
         vectors: list[list[float]] = (states / np.maximum(lengths, 1e-12)).astype(float).tolist()
         return vectors
+
+    def _loaded_once(self, cancel: threading.Event) -> tuple[Any, Any]:
+        with self._loading:
+            if self._loaded is None:
+                self._loaded = _load(pull(find(EMBEDDING_MODEL), cancel=cancel).parent)
+            return self._loaded
 
 
 def _load(folder: Path) -> tuple[Any, Any]:

@@ -78,9 +78,9 @@ class RowBank:
         """How many documents and chunks there are, and where."""
         return {**await self._rows.read(upkeep.counted), "store": self._rows.where}
 
-    async def aexport(self, file: str | Path) -> int:
-        """Writes everything as JSON lines; returns how many documents."""
-        return await upkeep.export(self._rows, Path(file))
+    async def aexport(self, file: str | Path | None = None) -> int:
+        """Writes everything as JSON lines, by default into the current folder; returns how many documents."""
+        return await upkeep.export(self._rows, file)
 
     async def arestore(self, file: str | Path) -> Report:
         """Adds the documents that `export` wrote."""

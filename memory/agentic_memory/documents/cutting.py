@@ -17,7 +17,11 @@ Count = Callable[[str], int]
 _TOKEN = re.compile(
     r"[\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff]|[^\W\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff]{1,6}|[^\w\s]"
 )
-_SENTENCE_END = re.compile(r"(?<=[.!?\u2026])[\"'\u201d\u2019\u00bb)\]]*\s+|(?<=[\u3002\uff01\uff1f])|\n+")
+# What may end a sentence comes first: so it is sought as fast as a letter is.
+_SENTENCE_END = re.compile(
+    r"[.!?\u2026\u3002\uff01\uff1f\n]"
+    r"(?:(?<=[.!?\u2026])[\"'\u201d\u2019\u00bb)\]]*\s+|(?<=[\u3002\uff01\uff1f])|(?<=\n)\n*)"
+)
 _LINE_END = re.compile(r"\n+")
 _SPACE = re.compile(r"\s")
 _LONGEST_GAP = 100
@@ -27,7 +31,7 @@ _FALLBACK_SIZE = 2
 
 def estimate(text: str) -> int:
     """About how many tokens a text has: a token is six letters, or one sign."""
-    return sum(1 for _ in _TOKEN.finditer(text))
+    return len(_TOKEN.findall(text))
 
 
 @dataclass(slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import import_module
-from pathlib import PurePosixPath
+from posixpath import splitext
 from typing import Literal, TypeAlias, cast
 
 from agentic.types.errors import InvalidInput
@@ -127,7 +127,7 @@ def mime_type_of(document: Document) -> str:
     content = document.content
     if isinstance(content, bytes) and (found := _by_content(content)):
         return found
-    suffix = PurePosixPath(document.source.partition("?")[0]).suffix.lower()
+    suffix = splitext(document.source.partition("?")[0])[1].lower()
     if suffix in _SUFFIXES:
         return _SUFFIXES[suffix]
     if suffix[1:] in _CODE:

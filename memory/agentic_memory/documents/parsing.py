@@ -25,7 +25,7 @@ PARSE_SECONDS = 120.0
 """How long one document may take by default."""
 CAPTION_SECONDS = 120.0
 
-_IN_PLACE_CHARS = 64 * 1024
+_IN_PLACE_CHARS = 512 * 1024
 _ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "PYTHONPATH", "PYTHONUTF8", "SYSTEMROOT")
 """What a parser gets to see of the environment: no keys."""
 _CAPTION = "Describe this image for a search index: what it shows, and all text in it, word for word. No preamble."
@@ -42,6 +42,7 @@ class Workers:
     def __init__(self, most: int = 2, *, seconds: float = PARSE_SECONDS) -> None:
         if most < 1 or not seconds > 0:
             raise ConfigError("Workers need at least one process and some seconds.")
+        self.most = most
         self._free = asyncio.Semaphore(most)
         self._idle: list[Process] = []
         self._seconds = seconds
@@ -90,7 +91,7 @@ async def parse(document: Document, workers: Workers | None = None, *, vision: I
     """Reads a document: its text, and the blocks that belong together.
 
     Text, Markdown, HTML, PDF, DOCX, CSV, TSV, JSON, JSON lines, source code and images are known by `mime_type`, else
-    by their content and the name of their source. Short text is read in place, everything else in another process.
+    by their content and the name of their source. Short text is read in a thread, everything else in another process.
 
     Args:
         document: The document.
@@ -102,18 +103,31 @@ async def parse(document: Document, workers: Workers | None = None, *, vision: I
         ConfigError: What reads it is not installed.
         InferenceError: The model failed.
     """
-    kind = mime_type_of(document)
-    if kind in IN_PLACE and len(document.content) <= _IN_PLACE_CHARS:
-        try:
-            return _titled(read(document, kind), document)
-        except InvalidInput as error:
-            raise InvalidInput(f"{_name(document)}: {error.message}", hint=error.hint) from None
-    if kind.startswith("image/") and vision is not None:
+    if at_once(document):
+        return await run_in_thread(lambda: parse_here(document), "document-parse")
+    if vision is not None and mime_type_of(document).startswith("image/") is not None:
         return await _captioned(document, vision)
     if workers is not None:
         return await workers.parse(document)
     async with Workers(1) as own:
         return await own.parse(document)
+
+
+def at_once(document: Document) -> bool:
+    """Whether a document is read so fast that no process is needed."""
+    return len(document.content) <= _IN_PLACE_CHARS and mime_type_of(document) in IN_PLACE
+
+
+def parse_here(document: Document) -> Parsed:
+    """Reads a document in this process.
+
+    Raises:
+        InvalidInput: It cannot be read.
+    """
+    try:
+        return _titled(read(document, mime_type_of(document)), document)
+    except InvalidInput as error:
+        raise InvalidInput(f"{_name(document)}: {error.message}", hint=error.hint) from None
 
 
 async def _captioned(document: Document, vision: Inference) -> Parsed:

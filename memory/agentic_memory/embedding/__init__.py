@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeAlias
 
 from agentic import inference, plugins
 from agentic.protocols import Embedder
@@ -14,7 +14,16 @@ from .checked import Checked, Declared
 
 __all__ = ["EmbeddingLike", "connect"]
 
-EmbeddingLike: TypeAlias = str | Embedding | Embedder | Callable[[list[str]], Any]
+
+class Embeds(Protocol):
+    """The least that an object must have to serve as an embedding; the method may be async."""
+
+    def embed(self, texts: list[str], /) -> Any:
+        """A vector for each text."""
+        ...
+
+
+EmbeddingLike: TypeAlias = str | Embedding | Embedder | Embeds | Callable[[list[str]], Any]
 
 _REQUESTS = 4
 """Requests that a server gets at the same time."""
@@ -31,7 +40,8 @@ def connect(spec: EmbeddingLike, *, endpoint: str | None = None, api_key: str | 
             - a model string: `openai/…`, `ollama/…`, `llama-stack/…`, `raw/…`;
             - `sentence-transformers/…`: any model of that library, which must be installed;
             - an object with the methods of `Embedding` or of `agentic.protocols.Embedder`;
-            - a function, sync or async, of a list of texts, that returns a vector for each.
+            - a function, sync or async, of a list of texts, that returns a vector for each, or an object with such a
+              method `embed`, `encode` or `embed_documents`; its attribute `model`, if it has one, is its name.
         endpoint: For a model string: the server's base URL, instead of the provider's environment variable.
         api_key: Its key, likewise.
 
@@ -46,11 +56,11 @@ def connect(spec: EmbeddingLike, *, endpoint: str | None = None, api_key: str | 
         return spec
     if isinstance(spec, Embedding):
         return Declared(spec)
-    if isinstance(spec, Embedder):
-        return _of_embedder(spec)
-    if callable(spec):
-        from .functions import of_function
+    from .functions import of_function, of_object
 
+    if not isinstance(spec, type) and (found := of_object(spec, _REQUESTS)) is not None:
+        return found
+    if callable(spec) and not isinstance(spec, type):
         return of_function(spec)
     raise ConfigError(f"An embedding is a string, an object or a function, not {type(spec).__name__}.")
 
@@ -76,9 +86,4 @@ def _named(spec: str, endpoint: str | None, api_key: str | None) -> Embedding:
     if not isinstance(model, Embedder):
         known: Sequence[str] = ["default", "wordllama", "sentence-transformers/…", *plugins.names("inference")]
         raise ConfigError(f"{provider}/… makes no embeddings.", hint=f"There are: {', '.join(known)}.")
-    return _of_embedder(model)
-
-
-def _of_embedder(model: Embedder) -> Checked:
-    close: Callable[[], Awaitable[None]] | None = getattr(model, "aclose", None)
-    return Checked(model.model, model.embed, requests=_REQUESTS, close=close)
+    return Checked(model.model, model.embed, requests=_REQUESTS, close=getattr(model, "aclose", None))

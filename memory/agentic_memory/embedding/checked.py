@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from agentic.types.content import storable
@@ -30,6 +30,7 @@ class Checked:
         batch: Texts given to `compute` at once.
         requests: How many batches may be on their way at once.
         close: Frees what the model holds.
+        window: How many tokens of a text it sees, and what counts them; chunks are cut to that length.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class Checked:
         batch: int = 128,
         requests: int = 1,
         close: Callable[[], Awaitable[None]] | None = None,
+        window: tuple[int, Callable[[str], int]] | None = None,
     ) -> None:
         self.model = model
         self._compute = compute
@@ -48,6 +50,7 @@ class Checked:
         self._batch = batch
         self._requests = requests
         self._close = close
+        self._window = window
         self._dimension: int | None = None
 
     def __repr__(self) -> str:
@@ -60,6 +63,12 @@ class Checked:
         if not isinstance(self._weights, str):
             self._weights = await self._weights()
         return Fingerprint(model=self.model, dimension=self._dimension or 0, weights=self._weights)
+
+    async def measure(self) -> tuple[int, Callable[[str], int]] | None:
+        """How many tokens of a text the model sees, and what counts them; None where that is not known."""
+        if self._window is not None:
+            await self.fingerprint()  # the tokenizer comes with the model
+        return self._window
 
     async def embed(self, texts: Sequence[str]) -> Vectors:
         """One row for each text, float32, of length 1 (all zeros where the model gives zeros).
@@ -88,9 +97,9 @@ class Checked:
                 batch.cancel()
             await asyncio.gather(*batches, return_exceptions=True)
         vectors = np.concatenate(found)
-        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-        vectors /= np.where(lengths > 0, lengths, 1)
-        return vectors
+        lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))[:, None]
+        unit: Vectors = np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0, casting="unsafe")
+        return unit
 
     async def aclose(self) -> None:
         """Frees threads and connections."""
@@ -157,7 +166,7 @@ def checked(found: Any, count: int, dimension: int | None, model: str) -> Vector
     import numpy as np
 
     try:
-        vectors: Vectors = np.asarray(found, dtype=np.float32)
+        vectors: Vectors = np.asarray(list(found) if isinstance(found, Iterator) else found, dtype=np.float32)
     except (TypeError, ValueError, OverflowError):
         raise InvalidResponse(f"{model} gave no vectors of numbers, or some of different lengths.") from None
     if count == 0 and dimension and vectors.size == 0:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib
+import logging
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -32,7 +33,8 @@ def minilm(name: str = "") -> Checked:
     hashes = "".join(file.sha256 or "" for file in find(EMBEDDING_MODEL).files)
     weights = hashlib.sha256(hashes.encode()).hexdigest()
     # Texts of like length are embedded together, so it helps to hand over many.
-    return Checked(embedder.model, embedder.embed, weights=weights, batch=512)
+    window = (embedder.window, embedder.count)
+    return Checked(embedder.model, embedder.embed, weights=weights, batch=512, window=window)
 
 
 @functools.cache
@@ -82,10 +84,14 @@ def sentence_transformers(spec: str) -> Checked:
 
 
 def _library(module: str, package: str) -> Any:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
     try:
         return importlib.import_module(module)
     except ImportError as error:
         raise ConfigError(f"This embedding needs {package}: {error}.", hint=f"pip install {package}") from error
+    finally:  # wordllama would have every library log to the terminal
+        root.handlers[:], root.level = handlers, level
 
 
 def _once(load: Callable[[], Any]) -> Callable[[], Any]:

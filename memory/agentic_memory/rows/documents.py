@@ -111,11 +111,18 @@ def hash_of_update(before: bytes, metadata: str, title: str) -> bytes:
 
 
 def known(tx: Tx, names: Sequence[str]) -> dict[str, Known]:
-    """Which of some documents the bank has."""
+    """Which of some documents the bank has.
+
+    Raises:
+        InvalidInput: An id is no text.
+    """
+    for name in names:
+        if not isinstance(name, str):
+            raise InvalidInput(f"A document's id is text, not {name!r:.80}.", hint="Unpack a list: delete(*ids).")
     listed = "SELECT value FROM json_each(?)" if tx.sqlite else "SELECT jsonb_array_elements_text(CAST(? AS jsonb))"
     rows = tx.all(
         f"SELECT name, id, hash, chunks FROM agentic_bank_documents WHERE bank = ? AND name IN ({listed})",  # noqa: S608
-        (tx.bank.id, json.dumps(list(names))),
+        (tx.bank.id, json.dumps([clean(name) for name in names])),
     )
     return {name: Known(number, bytes(hash_), chunks) for name, number, hash_, chunks in rows}
 

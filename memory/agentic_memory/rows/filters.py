@@ -17,6 +17,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
+from agentic.types.content import storable
 from agentic.types.errors import InvalidInput
 
 from .access import Tx
@@ -120,7 +121,7 @@ def _part(name: Any, value: Any, dialect: _Dialect, depth: int) -> Sql:
         return _negated(_all_of(value, dialect, depth + 1))
     if not isinstance(name, str) or name.startswith("$"):
         raise _unknown(name)
-    path = name.split(".")
+    path = storable(name).split(".")
     if not all(path) or any('"' in part or "\0" in part for part in path):
         raise InvalidInput(f"A filter cannot ask for the name {name!r}.")
     if isinstance(value, Mapping):
@@ -142,13 +143,14 @@ def _operator(path: list[str], operator: str, operand: Any, dialect: _Dialect, d
         return simple[operator]()
     if operator not in _ORDER:
         raise _unknown(operator)
-    if isinstance(operand, bool) or not isinstance(_value(operand), str | int | float):
+    if isinstance(operand, bool) or not isinstance(bound := _value(operand), str | int | float):
         raise InvalidInput(f"{operator} compares numbers or text, not {type(operand).__name__}.")
-    return dialect.compare(path, _ORDER[operator], operand)
+    return dialect.compare(path, _ORDER[operator], bound)
 
 
 def _equal(path: list[str], value: Any, dialect: _Dialect) -> Sql:
-    return dialect.null(path) if _value(value) is None else dialect.equal(path, value)
+    value = _value(value)
+    return dialect.null(path) if value is None else dialect.equal(path, value)
 
 
 def _among(path: list[str], values: Any, dialect: _Dialect) -> Sql:
@@ -156,20 +158,14 @@ def _among(path: list[str], values: Any, dialect: _Dialect) -> Sql:
         raise InvalidInput("$in and $nin take a list of values.")
     if len(values) > _MOST:
         raise InvalidInput(f"$in and $nin take at most {_MOST} values.")
-    return _any([_equal(path, value, dialect) for value in values])
-
-
-def _any(parts: list[Sql]) -> Sql:
-    # A balanced tree: SQLite refuses a chain of more than a thousand.
-    if len(parts) <= 2:
-        return _join(parts, " OR ", "1 = 0")
-    middle = len(parts) // 2
-    return _join([_any(parts[:middle]), _any(parts[middle:])], " OR ", "1 = 0")
+    return _join([_equal(path, value, dialect) for value in values], " OR ", "1 = 0")
 
 
 def _value(value: Any) -> Any:
-    if value is None or isinstance(value, bool | str):
+    if value is None or isinstance(value, bool):
         return value
+    if isinstance(value, str):
+        return storable(value)
     if isinstance(value, int) and -(2**63) <= value < 2**63:
         return value
     if isinstance(value, float) and math.isfinite(value):
@@ -178,9 +174,12 @@ def _value(value: Any) -> Any:
 
 
 def _join(parts: list[Sql], word: str, nothing: str) -> Sql:
-    if not parts:
-        return nothing, []
-    return f"({word.join(sql for sql, _ in parts)})", [value for _, values in parts for value in values]
+    if len(parts) <= 1:
+        return parts[0] if parts else (nothing, [])
+    # A balanced tree: SQLite refuses a chain of more than a thousand.
+    middle = len(parts) // 2
+    (left, first), (right, second) = (_join(half, word, nothing) for half in (parts[:middle], parts[middle:]))
+    return f"({left}{word}{right})", [*first, *second]
 
 
 def _negated(part: Sql) -> Sql:

@@ -1,0 +1,5 @@
+"""`python -m agentic`: the same as the command `agentic`."""
+
+from .cli import main
+
+main()
