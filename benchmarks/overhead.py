@@ -302,7 +302,7 @@ class Bench:
         loop = min(child_cpu(IMPORT.format("httpx, pydantic")) for _ in range(5))
         ours = min(child_cpu(IMPORT.format("agentic")) for _ in range(5))
         self.row("import (loop: httpx and pydantic)", "ms CPU", loop, ours)
-        command = [sys.executable, "-c", "from agentic.cli import main; main()", "--help"]
+        command = [sys.executable, "-m", "agentic", "--help"]
         best = float("inf")
         for _ in range(5):
             began = resource.getrusage(resource.RUSAGE_CHILDREN)

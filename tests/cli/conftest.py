@@ -90,7 +90,7 @@ def spawn() -> Iterator[Spawn]:
         def start(*arguments: str, **options: object) -> subprocess.Popen[str]:
             pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
             process: subprocess.Popen[str] = subprocess.Popen(
-                [sys.executable, "-m", "agentic.cli", *arguments],
+                [sys.executable, "-m", "agentic", *arguments],
                 encoding="utf-8",
                 env=os.environ | {"PYTHONIOENCODING": "utf-8"},
                 **pipes,  # type: ignore[call-overload]

@@ -20,7 +20,7 @@ from agentic_tools.mcp import MCP
 from cli.script import Agentic, Script, calls, text
 from servers.mcp_commands import rogue
 
-SERVE = [sys.executable, "-m", "agentic.cli", "mcp", "serve"]
+SERVE = [sys.executable, "-m", "agentic", "mcp", "serve"]
 KIT = '''
 from agentic import Image, tool
 

@@ -34,7 +34,7 @@ def test_a_ready_made_file_is_served(file: Path, tmp_path: Path, monkeypatch: py
 
 
 def test_the_schema_is_published() -> None:
-    command = [sys.executable, "-m", "agentic.cli", "serve", "--schema"]
+    command = [sys.executable, "-m", "agentic", "serve", "--schema"]
     printed = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout
     schema = json.loads(printed)
     assert set(schema["properties"]) == set(Config.model_fields)

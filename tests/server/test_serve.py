@@ -23,7 +23,7 @@ HELLO = [{"role": "user", "content": "Hello"}]
 
 @contextmanager
 def serve(*arguments: str, folder: Path) -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    command = [sys.executable, "-m", "agentic.cli", "serve", "--port", "0", *arguments]
+    command = [sys.executable, "-m", "agentic", "serve", "--port", "0", *arguments]
     process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     watch = threading.Timer(30, process.kill)
     watch.start()
@@ -99,7 +99,7 @@ def test_a_signal_lets_the_turn_end_first(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_what_cannot_be_served_is_said(tmp_path: Path) -> None:
     def failed(*arguments: str) -> str:
-        command = [sys.executable, "-m", "agentic.cli", "serve", *arguments]
+        command = [sys.executable, "-m", "agentic", "serve", *arguments]
         ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=30, check=False)
         assert ended.returncode == 2
         return ended.stderr

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
+import weakref
 from typing import Any
-
-_LARGEST = 32 * 1024 * 1024
 
 
 class Rendered:
-    """The JSON texts of immutable objects, found again by identity. Holds at most 32 Mi characters."""
+    """The JSON texts of immutable objects, found by identity for as long as the objects live."""
 
     def __init__(self) -> None:
-        self._texts: dict[int, tuple[object, str]] = {}  # holds the object too, so that its id stays its own
-        self._size = 0
+        self._texts: dict[int, tuple[weakref.ref[object], str]] = {}
 
     def get(self, thing: object) -> str | None:
         """The object's text, if it was kept."""
@@ -22,11 +20,12 @@ class Rendered:
 
     def keep(self, thing: object, value: Any) -> str:
         """Writes a value as the object's JSON text, and keeps it."""
-        text = dumps(value)
-        self._size += len(text)
-        if self._size > _LARGEST:
-            self._texts, self._size = {}, len(text)
-        self._texts[id(thing)] = (thing, text)
+        text, key, texts = dumps(value), id(thing), self._texts
+
+        def forget(_gone: object) -> None:  # before another object can have that id
+            texts.pop(key, None)
+
+        texts[key] = (weakref.ref(thing, forget), text)
         return text
 
 

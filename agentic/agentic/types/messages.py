@@ -21,7 +21,7 @@ class StopReason(StrEnum):
     """It was cut off: by `max_tokens`, by the context's end, or in an unknown way."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class SystemMessage:
     """Instructions to the model."""
 
@@ -34,7 +34,7 @@ class SystemMessage:
         return text_of(self.content)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class UserMessage:
     """What the user said.
 
@@ -53,7 +53,7 @@ class UserMessage:
         return text_of(self.content)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class AssistantMessage:
     """What the model said.
 

@@ -21,7 +21,7 @@ ToolStrategy: TypeAlias = Literal["native", "constrained", "routed"]
 tool and a schema that forces its arguments."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class ToolDef:
     """A tool as it is described to a model.
 
@@ -81,7 +81,7 @@ class ToolStatus(StrEnum):
     """It had started when the process died or the turn was cancelled."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class ToolResponse:
     """The one result of one call: a message of the `ipython` role (`tool` in HTTP APIs).
 

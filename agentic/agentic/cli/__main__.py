@@ -1,5 +1,0 @@
-"""`python -m agentic.cli` is `agentic`."""
-
-from .app import main
-
-main()
