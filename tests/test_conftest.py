@@ -45,7 +45,8 @@ def test_clean():
 
 
 @pytest.mark.slow
-def test_what_is_left_behind_is_found(pytester: pytest.Pytester) -> None:
+def test_what_is_left_behind_is_found(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))  # where what conftest.py imports lies
     pytester.makeconftest((Path(__file__).parent / "conftest.py").read_text(encoding="utf-8"))
     pytester.makepyfile(LEAKS)
     result = pytester.runpytest_subprocess("-p", "no:cacheprovider")

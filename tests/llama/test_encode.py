@@ -465,7 +465,7 @@ class TestTools:
             ToolDef("f", parameters={"properties": {"a": object()}}),
             {"name": 5},
             {"function": 5},
-            {"name": "f", "parameters": []},
+            {"name": "f", "parameters": [5]},
             {"name": "f", "description": 5},
             5,
         ],

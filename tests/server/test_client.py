@@ -44,6 +44,12 @@ def get_boiling_point(liquid_name: str, celcius: bool = True) -> int:
     return -100 if celcius else -212
 
 
+@client_tool
+def now() -> str:
+    """Says what time it is."""
+    return "noon"
+
+
 def boiling(call_id: str, **arguments: Any) -> ToolCall:
     return ToolCall("get_boiling_point", arguments, call_id)
 
@@ -115,6 +121,25 @@ def test_a_client_tool_that_raises_and_parallel_calls() -> None:
     texts = [message.text for message in model.requests[1].messages[-2:]]
     assert "no such liquid" in texts[0]
     assert texts[1] == "-212"
+
+
+def test_tools_as_the_client_describes_them_become_json_schemas() -> None:
+    with client_of([ToolCall("now", {}, "c1"), "Noon."]) as (client, model):
+        agent = Agent(client, model=MODEL, instructions="", tools=[now, get_boiling_point])
+        assert whole(agent, HELLO, agent.create_session("s")).output_message.content == "Noon."
+    empty, boils = (tool.parameters for tool in model.requests[0].tools)
+    assert empty["properties"] == {}
+    assert [one["type"] for one in boils["properties"].values()] == ["string", "boolean"]
+
+
+def test_a_tool_of_an_mcp_server_answers_with_items() -> None:
+    def greet() -> str:
+        """Greets."""
+        return "Hello."
+
+    with client_of([], toolgroups={"mcp::greeting": [Tool(greet)]}) as (client, _):
+        invoked: Any = client.tool_runtime.invoke_tool(tool_name="greet", kwargs={})
+        assert [(item.type, item.text) for item in invoked.content] == [("text", "Hello.")]
 
 
 def test_an_async_agent_does_the_same() -> None:

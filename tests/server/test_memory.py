@@ -11,9 +11,12 @@ from llama_stack_client import BadRequestError, LlamaStackClient
 from llama_stack_client.lib.agents.agent import Agent
 from llama_stack_client.types.shared_params.document import Document as RAGDocument
 
+from agentic.config import Config
+from agentic.stack import Stack
 from agentic.testing import ScriptedModel
 from agentic.types.steps import Hit
 from agentic.types.tools import ToolCall
+from servers.openai import OpenAIServer
 
 from .serving import MODEL, served
 
@@ -186,3 +189,17 @@ def test_an_address_in_this_network_is_not_fetched(url: str, bank: str) -> None:
         refused = httpx.post(f"{url}/v1/tool-runtime/rag-tool/insert", json=body)
         assert refused.status_code == 400
         assert "may not be fetched" in refused.json()["detail"]
+
+
+def test_a_bank_takes_an_embedding_model_of_the_configuration() -> None:
+    with OpenAIServer(model="embed", key="k") as models:
+        made_by = {"model": "openai/embed", "endpoint": models.url, "api_key": "k", "type": "embedding"}
+        config = Config.model_validate({"models": {"my/embedder": made_by}, "store": None})
+        with served(Stack(config)) as server, LlamaStackClient(base_url=server.url, max_retries=0) as client:
+            client.vector_dbs.register(vector_db_id="docs", embedding_model="my/embedder", embedding_dimension=2)
+            client.vector_io.insert(vector_db_id="docs", chunks=[{"content": "Ants march.", "metadata": {}}])
+            found = client.vector_io.query(vector_db_id="docs", query="ants", params={"mode": "vector"})
+            assert [chunk.content for chunk in found.chunks] == ["Ants march."]
+            picture: Any = [{"type": "image", "image": {"url": {"uri": "https://example.org/a.png"}}}]
+            with pytest.raises(BadRequestError, match="holds an image"):
+                client.inference.embeddings(model_id="my/embedder", contents=picture)

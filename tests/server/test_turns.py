@@ -284,6 +284,27 @@ def test_a_call_that_needs_approval_waits_for_a_clear_yes() -> None:
     assert "did not allow" in results[1]
 
 
+def test_a_new_message_gives_up_the_turn_that_waits() -> None:
+    call = ToolCall("boil", {"what": "tea"}, "c1")
+    with talk([call, "Never mind."], config={"client_tools": [BOIL]}) as it:
+        waiting = it.turn().json()["turn_id"]
+        assert it.turn().json()["output_message"]["content"] == "Never mind."
+        late = it.resume(waiting, {"call_id": "c1", "tool_name": "boil", "content": "100"})
+        assert "is not the last one" in late.json()["detail"]
+        assert len(it.get("turns").json()["data"]) == 2
+
+
+def test_results_that_come_again_are_answered_with_the_turn_that_has_them() -> None:
+    call = ToolCall("boil", {"what": "tea"}, "c1")
+    response = {"call_id": "c1", "tool_name": "boil", "content": "100"}
+    with talk([call, "It boils."], config={"client_tools": [BOIL]}) as it:
+        turn_id = it.turn().json()["turn_id"]
+        first = it.resume(turn_id, response).json()
+        assert it.resume(turn_id, response).json() == first
+        (last,) = payloads(it.resume(turn_id, response, stream=True).text)
+        assert (last["event_type"], last["turn"]) == ("turn_complete", first)
+
+
 def test_what_makes_no_sense_is_refused() -> None:
     call = ToolCall("boil", {"what": "tea"}, "c1")
     with talk(["One.", call], config={"client_tools": [BOIL]}) as it:
@@ -293,7 +314,6 @@ def test_what_makes_no_sense_is_refused() -> None:
         cases = {
             "is not the last one": it.resume(first, response),
             "No call waits under 'c9'": it.resume(waiting, response),
-            "The last turn waits for": it.turn(),
             "not found": it.resume("none", response),
             "has no step": it.get(f"turn/{first}/step/none"),
             "is empty": it.client.post(f"{it.session}/turn", json={"messages": []}),

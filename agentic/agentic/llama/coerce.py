@@ -10,7 +10,7 @@ from typing import Any, Final
 MAX_DEPTH: Final = 32
 _FAILED: Final = object()
 
-_ALIASES: Final = {"int": "integer", "float": "number", "double": "number", "bool": "boolean", "dict": "object"} | {
+ALIASES: Final = {"int": "integer", "float": "number", "double": "number", "bool": "boolean", "dict": "object"} | {
     "list": "array",
     "tuple": "array",
     "str": "string",
@@ -106,7 +106,7 @@ def _types(schema: Mapping[str, Any]) -> tuple[str, ...]:
     """The types a schema names, in JSON schema's spelling; none when it names none it is sure of."""
     written = schema.get("type")
     names = written if isinstance(written, list) else [written]
-    types = tuple(_ALIASES.get(name.lower(), name.lower()) for name in names if isinstance(name, str))
+    types = tuple(ALIASES.get(name.lower(), name.lower()) for name in names if isinstance(name, str))
     return types if all(name in _CONVERTERS for name in types) else ()
 
 

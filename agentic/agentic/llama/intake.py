@@ -13,7 +13,9 @@ from ..types.content import Content, Image, Part, Text
 from ..types.errors import ConfigError, InvalidInput, ToolDefinitionError
 from ..types.messages import AssistantMessage, Message, StopReason, SystemMessage, UserMessage
 from ..types.tools import BUILTIN_TOOLS, ToolCall, ToolDef, ToolResponse
+from .coerce import ALIASES
 
+_JSON_TYPES = ("string", "number", "integer", "boolean", "array", "object", "null")
 _NAME = re.compile(r"[A-Za-z_][\w.-]{0,127}", re.ASCII)
 
 
@@ -86,10 +88,8 @@ def schema_of(parameters: object) -> object:
     """A tool's parameters as a JSON schema; Llama Stack gives them as a list, or by name with a `param_type`."""
     if parameters is None:
         return {"type": "object", "properties": {}}
-    if (
-        isinstance(parameters, list)
-        and parameters
-        and all(isinstance(each, Mapping) and isinstance(each.get("name"), str) for each in parameters)
+    if isinstance(parameters, list) and all(
+        isinstance(each, Mapping) and isinstance(each.get("name"), str) for each in parameters
     ):
         named = {each["name"]: each for each in parameters}
     elif (
@@ -108,8 +108,11 @@ def schema_of(parameters: object) -> object:
 
 
 def _property(parameter: Mapping[str, Any]) -> dict[str, Any]:
+    """A parameter's schema. Clients name types as Python does; servers refuse a schema with such a name."""
     kept = {key: parameter[key] for key in ("description", "default") if parameter.get(key) is not None}
-    return {"type": parameter.get("param_type", parameter.get("parameter_type", "string")), **kept}
+    named = str(parameter.get("param_type", parameter.get("parameter_type", "string"))).partition("[")[0]
+    kind = ALIASES.get(named, named)
+    return {"type": kind, **kept} if kind in _JSON_TYPES else kept
 
 
 def _assistant(content: Content, value: Mapping[str, Any]) -> AssistantMessage:

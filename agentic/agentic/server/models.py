@@ -108,6 +108,11 @@ class Models:
             self._embedders[model_id] = self._embedder(entry)
         return self._embedders[model_id]
 
+    def embedding(self, entry: Entry) -> str:
+        """What a bank calls an embedding model: its name in the configuration, which knows more, or its string."""
+        named = entry.kind == "embedding" and entry.model_id in self._stack.config.models
+        return entry.model_id if named else entry.model
+
     async def register(self, entry: Entry) -> Entry:
         """Adds a model, or changes one that was added.
 

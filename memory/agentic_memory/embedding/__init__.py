@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias
 
 from agentic import inference, plugins
+from agentic.config import current_config
 from agentic.protocols import Embedder
 from agentic.types.errors import ConfigError
 
@@ -25,6 +26,8 @@ class Embeds(Protocol):
 
 EmbeddingLike: TypeAlias = str | Embedding | Embedder | Embeds | Callable[[list[str]], Any]
 
+_BUILT_IN = ("default", "minilm", "local", "wordllama")
+
 _REQUESTS = 4
 """Requests that a server gets at the same time."""
 
@@ -38,6 +41,7 @@ def connect(spec: EmbeddingLike, *, endpoint: str | None = None, api_key: str | 
             - `default`: MiniLM-L6-v2 in this process, 384 numbers a text of at most 256 tokens;
             - `wordllama`: 256 numbers a text, about a hundred times as fast and a little less good (extra `wordllama`);
             - a model string: `openai/…`, `ollama/…`, `llama-stack/…`, `raw/…`;
+            - the name that the configuration gives a model of the type `embedding`;
             - `sentence-transformers/…`: any model of that library, which must be installed;
             - an object with the methods of `Embedding` or of `agentic.protocols.Embedder`;
             - a function, sync or async, of a list of texts, that returns a vector for each, or an object with such a
@@ -49,6 +53,9 @@ def connect(spec: EmbeddingLike, *, endpoint: str | None = None, api_key: str | 
         ConfigError: The string names nothing that makes embeddings, or what it names is not installed.
     """
     if isinstance(spec, str):
+        chosen = None if spec in _BUILT_IN or endpoint else current_config().models.get(spec)
+        if chosen is not None and chosen.type == "embedding":
+            return _named(chosen.model, chosen.endpoint, api_key or chosen.api_key, chosen.options)
         return _named(spec, endpoint, api_key)
     if endpoint or api_key:
         raise ConfigError("endpoint and api_key belong to a model string; this embedding is an object already.")
@@ -65,7 +72,7 @@ def connect(spec: EmbeddingLike, *, endpoint: str | None = None, api_key: str | 
     raise ConfigError(f"An embedding is a string, an object or a function, not {type(spec).__name__}.")
 
 
-def _named(spec: str, endpoint: str | None, api_key: str | None) -> Embedding:
+def _named(spec: str, endpoint: str | None, api_key: str | None, options: Mapping[str, Any] | None = None) -> Embedding:
     provider, _, name = spec.partition("/")
     here = {"default", "minilm", "local"} if not endpoint else set()
     if provider in here:
@@ -81,8 +88,8 @@ def _named(spec: str, endpoint: str | None, api_key: str | None) -> Embedding:
 
         return sentence_transformers(spec)
     # Text-completion servers are told apart by the Llama family whose prompts they want; here none is written.
-    options: dict[str, Any] = {"family": "llama3.1"} if provider == "raw" else {}
-    model = inference.connect(spec, endpoint=endpoint, api_key=api_key, **options)
+    family = {"family": "llama3.1"} if provider == "raw" else {}
+    model = inference.connect(spec, endpoint=endpoint, api_key=api_key, **{**family, **(options or {})})
     if not isinstance(model, Embedder):
         known: Sequence[str] = ["default", "wordllama", "sentence-transformers/…", *plugins.names("inference")]
         raise ConfigError(f"{provider}/… makes no embeddings.", hint=f"There are: {', '.join(known)}.")

@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse, Response
 
 from ...inference import generate
 from ...protocols import Inference
-from ...types.content import text_of
+from ...types.content import images_of, text_of
 from ...types.errors import AgenticError, InvalidInput
 from ...types.messages import AssistantMessage, Message, StopReason, UserMessage
 from ...types.sampling import Completion, InferenceRequest, Usage
@@ -84,7 +84,10 @@ async def batch_completion(body: BatchCompletionRequest, services: Use) -> Any:
 async def embeddings(body: EmbeddingsRequest, services: Use) -> Any:
     """Makes vectors of texts."""
     model = await services.models.embedder(body.model_id)
-    texts = [text_of(wire.content_in(content)) for content in body.model_dump()["contents"]]
+    contents = [wire.content_in(content) for content in body.model_dump()["contents"]]
+    if any(images_of(content) for content in contents):
+        raise InvalidInput("contents holds an image; the vectors here are those of texts.")
+    texts = [text_of(content) for content in contents]
     if not texts:
         raise InvalidInput("contents is empty: there is nothing to make vectors of.")
     vectors = await model.embed(texts)

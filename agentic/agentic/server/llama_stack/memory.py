@@ -65,7 +65,7 @@ async def create(body: BankCreate, services: Use) -> Any:
     if kind == "vector":
         model = await services.models.get(name)
         dimension = int(model.metadata.get("embedding_dimension") or 384)
-        entry = Entry(bank_id, kind, name, model.model, dimension)
+        entry = Entry(bank_id, kind, name, services.models.embedding(model), dimension)
     else:
         entry = Entry(bank_id, kind, provider_id=kind)
     return _bank(await services.banks.register(entry))

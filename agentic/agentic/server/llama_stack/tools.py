@@ -94,7 +94,7 @@ async def runtime_tools(
 @router.post("/v1/tool-runtime/invoke", response_model=Invocation)
 async def invoke_tool(body: Invoke, request: Request, services: Use) -> Any:
     """Runs one tool. What it fails with is part of the answer."""
-    _, tool = await services.toolgroups.tool(body.tool_name)
+    entry, tool = await services.toolgroups.tool(body.tool_name)
     arguments = {name: value for name, value in body.kwargs.items() if name != "session_id"}
     if tool.policy.client:
         raise InvalidInput(f"{body.tool_name} is not run by the server.")
@@ -106,8 +106,11 @@ async def invoke_tool(body: Invoke, request: Request, services: Use) -> Any:
     with given(given_keys(request)):
         response = await execute(call, {call.name: tool}, context)
     failed = response.status is not ToolStatus.OK
+    content = wire.content_out(response.content)
+    if isinstance(content, str) and (entry.url or entry.toolgroup_id.startswith("mcp::")):
+        content = [{"type": "text", "text": content}]  # Llama Stack answers with the items that the MCP server gave
     answer = {
-        "content": wire.content_out(response.content),
+        "content": content,
         "error_message": response.text if failed else None,
         "error_code": 1 if failed else None,
         "metadata": dict(response.metadata) or None,

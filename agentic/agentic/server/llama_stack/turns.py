@@ -14,12 +14,14 @@ from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.responses import JSONResponse, Response
 
 from ...answers import Approve, Deny
+from ...session import Session
 from ...types.content import text_of
-from ...types.errors import AgenticError, InvalidInput, NotFound
+from ...types.errors import AgenticError, InvalidInput, NotFound, TurnPending
 from ...types.events import Event
 from ...types.messages import Message, UserMessage
+from ...types.steps import ToolExecutionStep
 from ...types.tools import ToolResponse
-from ...types.turns import PendingCall, Turn, TurnStatus
+from ...types.turns import EndReason, PendingCall, Turn, TurnStatus
 from .. import errors
 from ..provider_data import given_keys
 from ..services import Services, Use
@@ -180,7 +182,18 @@ async def _begin(at: Place, body: TurnCreate) -> tuple[Live, int]:
     session = opened.session
     present = events.TurnFrames(tools=opened.tools, announce=_announced(at.request))
     keys = given_keys(at.request)
-    return at.services.turns.start(session, lambda: session.astream(messages), present, keys=keys), 0
+    return at.services.turns.start(session, lambda: _turn(session, messages), present, keys=keys), 0
+
+
+async def _turn(session: Session, messages: Sequence[Message]) -> AsyncIterator[Event]:
+    """A turn's events. Llama Stack's clients ask again where a turn waits for them: that one is given up then."""
+    try:
+        async for event in session.astream(messages):
+            yield event
+    except TurnPending:
+        await session.acancel()
+        async for event in session.astream(messages):
+            yield event
 
 
 async def _hand_in(at: Place, messages: Sequence[Message]) -> tuple[Live, int]:
@@ -216,12 +229,31 @@ async def _resume(at: Place, turn_id: str, responses: Sequence[ToolResponse]) ->
         begin = partial(session.aresume_stream, answers)
     elif not responses:
         raise InvalidInput("tool_responses is empty: the turn has ended, and there is nothing to take it up with.")
+    elif last.reason is not EndReason.ERROR and _answered(turns) >= {response.call_id for response in responses}:
+        return _over(session, turns), 0  # a client that missed the answer asks again
     else:
         present = events.TurnFrames(tools=tools, before=turns, given=responses)
         begin = partial(session.astream, wire.continuation(responses))
     keys = given_keys(at.request)
     live = at.services.turns.start(session, begin, present, keys=keys, turn_id=turn_id, earlier=earlier)
     return live, len(earlier.frames) if earlier else 0
+
+
+def _answered(turns: Sequence[Turn]) -> set[str]:
+    """The ids of the calls whose results a turn has."""
+    steps = [step for turn in turns for step in turn.steps if isinstance(step, ToolExecutionStep)]
+    taken = [message for turn in turns for message in turn.input_messages if isinstance(message, ToolResponse)]
+    return {response.call_id for response in (*taken, *(one for step in steps for one in step.tool_responses))}
+
+
+def _over(session: Session, turns: Sequence[Turn]) -> Live:
+    """A turn that has ended, of which there is the last event only."""
+    live = Live(session, turns[0].turn_id)
+    for payload in events.TurnFrames(before=turns[:-1]).ended(turns[-1]):
+        live.last = payload
+        live.add(frame({"event": {"payload": payload}}))
+    live.end()
+    return live
 
 
 def _answer_to(pending: PendingCall | None, response: ToolResponse) -> Any:

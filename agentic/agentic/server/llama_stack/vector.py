@@ -33,9 +33,8 @@ async def register_vector_db(body: VectorDBCreate, services: Use) -> Any:
     """Makes a bank."""
     model = await services.models.get(body.embedding_model)
     dimension = body.embedding_dimension or int(model.metadata.get("embedding_dimension") or 384)
-    entry = Entry(
-        body.vector_db_id, "vector", body.embedding_model, model.model, dimension, body.provider_id or "faiss"
-    )
+    made_by, provider = services.models.embedding(model), body.provider_id or "faiss"
+    entry = Entry(body.vector_db_id, "vector", body.embedding_model, made_by, dimension, provider)
     return _vector_db(await services.banks.register(entry))
 
 

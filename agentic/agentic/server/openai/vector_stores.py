@@ -74,7 +74,7 @@ async def create(body: NewStore, services: Use) -> dict[str, Any]:
     if body.embedding_model is not None:
         model = await services.models.get(body.embedding_model)
         dimension = int(model.metadata.get("embedding_dimension") or 0)
-        entry = Entry(name, "vector", body.embedding_model, model.model, dimension)
+        entry = Entry(name, "vector", body.embedding_model, services.models.embedding(model), dimension)
     await services.banks.register(entry)
     await services.documents.put(KIND, name, {"name": body.name or "", "metadata": body.metadata or {}})
     for file_id in body.file_ids or ():
