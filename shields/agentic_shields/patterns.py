@@ -10,11 +10,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from re import _constants as ops  # type: ignore[attr-defined] # the parser is the only honest reader of patterns
-from re import _parser  # type: ignore[attr-defined]
+from importlib import import_module
 from typing import Any
 
 from agentic.types import ConfigError
+
+# The parser is the only honest reader of patterns; the modules have no types.
+ops: Any = import_module("re._constants")
+_parser: Any = import_module("re._parser")
 
 LONGEST = 2000
 """Characters of a pattern."""
