@@ -122,7 +122,7 @@ demo)
 setup) setup run dev ;;
 test) with_tools pytest -m 'not fuzz and not soak' "$@" ;;
 fuzz) with_tools pytest -m fuzz "$@" ;;
-soak) with_tools pytest -m soak -s "$@" ;;
+soak) with_tools pytest -m soak -p no:logging -s "$@" ;;
 docs) with_tools pytest tests/test_docs.py tests/test_examples.py "$@" ;;
 lint)
     with_tools ruff check .

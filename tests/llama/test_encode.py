@@ -524,6 +524,14 @@ class TestMemory:
         assert memo.each([HELLO]) == [str(HELLO)]
         assert not memo._entries
 
+    def test_what_was_made_of_an_object_ends_with_it(self) -> None:
+        memo = Memo(lambda value: (str(value), 10), limit=1000)
+        message = UserMessage("Hello")
+        memo.each([message])
+        assert memo._entries
+        del message
+        assert not memo._entries
+
     def test_threads_share_it(self) -> None:
         messages = [UserMessage(f"message {number}") for number in range(300)]
         expected = encode([replace(message) for message in messages]).text
