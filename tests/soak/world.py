@@ -7,7 +7,7 @@ import itertools
 import json
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,11 +53,11 @@ class Ledger:
         with self._file.open("a", encoding="utf-8") as file:
             file.write(json.dumps(fact) + "\n")
 
-    def facts(self) -> list[dict[str, Any]]:
+    def facts(self) -> Iterator[dict[str, Any]]:
         """Everything that was written down."""
-        if not self._file.exists():
-            return []
-        return [json.loads(line) for line in self._file.read_text(encoding="utf-8").splitlines()]
+        if self._file.exists():
+            with self._file.open(encoding="utf-8") as lines:
+                yield from map(json.loads, lines)
 
 
 class Chaos:
