@@ -17,7 +17,7 @@ from sqlalchemy import create_engine, text
 from agentic.store import migrate, owner
 from agentic.store.schema import metadata
 from agentic.store.sql import SqlStore
-from agentic.types.errors import SessionBusy, StoreError, StoreTooNew
+from agentic.types.errors import SessionBusy, StoreTooNew, StoreUnreachable
 from agentic.types.records import Record
 from postgres import PostgreSQL
 
@@ -139,10 +139,11 @@ async def test_a_restarted_server_is_found_again(url: str, postgresql: PostgreSQ
     await store.append(lease, turn("one"))
     await asyncio.to_thread(postgresql.stop)
     try:
-        with pytest.raises(StoreError):
+        with pytest.raises(StoreUnreachable, match="try again"):
             await store.append(lease, turn("lost"))
-        with pytest.raises(StoreError):
+        with pytest.raises(StoreUnreachable) as refused:
             await store.read("s")
+        assert refused.value.retryable
     finally:
         await asyncio.to_thread(postgresql.start)
     await store.append(lease, turn("two"))
@@ -194,7 +195,7 @@ async def test_a_connection_that_is_lost_in_a_transaction_tears_nothing(
         return result
 
     monkeypatch.setattr(store._queries, "append", cut_off)
-    with pytest.raises(StoreError):
+    with pytest.raises(StoreUnreachable):
         await store.append(lease, turn("torn"))
     monkeypatch.undo()
     assert await store.verify("s") == lease.seq == 4
@@ -206,6 +207,6 @@ async def test_a_connection_that_is_lost_in_a_transaction_tears_nothing(
 @pytest.mark.anyio
 async def test_a_database_that_is_not_there(postgresql: PostgreSQL) -> None:
     store = SqlStore(postgresql.url("none_such"), timeout=2)
-    with pytest.raises(StoreError, match="none_such"):
+    with pytest.raises(StoreUnreachable, match="none_such"):
         await store.create("s")
     await store.aclose()

@@ -47,7 +47,7 @@ def status_of(error: BaseException) -> int:
             return 504
         case errors.InferenceError():
             return 502
-        case errors.StoreLocked():
+        case errors.StoreLocked() | errors.StoreUnreachable():
             return 503
         case PermissionError():
             return 403

@@ -205,7 +205,9 @@ def _absolute(url: URL) -> URL:
 
 def _engine(url: URL, timeout: float, *, durable: bool) -> Engine:
     sqlite = url.drivername == "sqlite"
-    options: dict[str, Any] = {"pool_pre_ping": True, "connect_args": {"connect_timeout": max(2, round(timeout))}}
+    # A server whose machine is gone says nothing: without these, a wait for it would have no end.
+    waits = {"connect_timeout": max(2, round(timeout)), "keepalives_idle": 30, "tcp_user_timeout": 30_000}
+    options: dict[str, Any] = {"pool_pre_ping": True, "connect_args": waits}
     if sqlite:  # isolation_level=None: the driver begins no transactions, we do
         arguments = {"timeout": timeout, "isolation_level": None, "check_same_thread": False}
         options = {"paramstyle": "named", "connect_args": arguments}

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import errno
 import sqlite3
+from typing import Any
 
-from ..types.errors import StoreCorrupt, StoreError, StoreFull, StoreLocked, StoreReadOnly
+from ..types.errors import StoreCorrupt, StoreError, StoreFull, StoreLocked, StoreReadOnly, StoreUnreachable
 
 _SQLITE: dict[int, type[StoreError]] = {
     sqlite3.SQLITE_BUSY: StoreLocked,
@@ -18,10 +19,13 @@ _SQLITE: dict[int, type[StoreError]] = {
     sqlite3.SQLITE_CORRUPT: StoreCorrupt,
     sqlite3.SQLITE_NOTADB: StoreCorrupt,
 }
-_POSTGRESQL: dict[str, type[StoreError]] = {  # SQLSTATE, or its first two characters
+_POSTGRESQL: dict[str, type[StoreError]] = {  # SQLSTATE, or what it begins with
     "55P03": StoreLocked,
     "57014": StoreLocked,
     "40": StoreLocked,
+    "08": StoreUnreachable,
+    "53300": StoreUnreachable,
+    "57P": StoreUnreachable,
     "25006": StoreReadOnly,
     "42501": StoreReadOnly,
     "53100": StoreFull,
@@ -37,6 +41,10 @@ _SYSTEM: dict[int, type[StoreError]] = {
 }
 _SAYS: dict[type[StoreError], tuple[str, str]] = {
     StoreLocked: ("was held by another process for too long", "Try again; if it lasts, end the process that holds it."),
+    StoreUnreachable: (
+        "cannot be reached",
+        "Check that the server runs, and the host, database, user and password of its URL; then try again.",
+    ),
     StoreReadOnly: (
         "cannot be written",
         "Check the permissions of the file, of the -wal and -shm files beside it and of their folder.",
@@ -62,10 +70,18 @@ def fault(error: BaseException, where: str) -> StoreError:
         kind = StoreCorrupt
     elif isinstance(cause, OSError):
         kind = _SYSTEM.get(cause.errno or 0, StoreError)
-    elif state := getattr(cause, "sqlstate", None):
-        kind = _POSTGRESQL.get(state) or _POSTGRESQL.get(state[:2], StoreError)
+    elif hasattr(cause, "sqlstate"):
+        kind = _of_postgresql(cause)
     what, hint = _SAYS[kind]
     return kind(f"The store {where} {what} ({cause}).", hint=hint)
+
+
+def _of_postgresql(error: Any) -> type[StoreError]:
+    state = error.sqlstate
+    if state is None:  # the driver's own words: no server has answered, or none does any more
+        broken = any(kind.__name__ == "OperationalError" for kind in type(error).__mro__)
+        return StoreUnreachable if broken else StoreError
+    return next((_POSTGRESQL[state[:n]] for n in (5, 3, 2) if state[:n] in _POSTGRESQL), StoreError)
 
 
 def sqlite_code(error: BaseException) -> int | None:

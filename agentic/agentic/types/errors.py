@@ -25,6 +25,7 @@
     ├── StoreError                 the session store
     │   ├── SessionBusy            another writer runs a turn in this session             (retry helps)
     │   ├── StoreLocked            another process held the database for too long         (retry helps)
+    │   ├── StoreUnreachable       no connection to the database server, or it broke      (retry helps)
     │   ├── StoreTooNew            written by a newer version of this package
     │   ├── StoreReadOnly          the file or the folder cannot be written
     │   ├── StoreFull              the disk is full
@@ -177,6 +178,15 @@ class SessionBusy(StoreError):
 
 class StoreLocked(StoreError):
     """Another process held the database for too long."""
+
+    retryable = True
+
+
+class StoreUnreachable(StoreError):
+    """There is no connection to the database server, or it broke.
+
+    What was being written when it broke is in the store wholly or not at all: read the session to learn which.
+    """
 
     retryable = True
 
