@@ -12,9 +12,9 @@ import functools
 import json
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, cast
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -139,15 +139,15 @@ class Http:
         except httpx.HTTPError as error:
             raise self.server.unreachable(error, shown=False) from error
 
-    async def stream(self, path: str, body: bytes, decoder: Decoder) -> AsyncIterator[Delta]:
+    async def stream(self, path: str, body: bytes, decoder: Decoder) -> AsyncGenerator[Delta]:
         """Posts some JSON and decodes the answer as it comes.
 
         Raises:
             InferenceError: In any of its kinds.
         """
         try:
-            async with self.request(path, body) as response:
-                async for delta in decoded(response.aiter_bytes(), decoder):
+            async with self.request(path, body) as response, aclosing(decoded(response, decoder)) as deltas:
+                async for delta in deltas:
                     yield delta
         except httpx.HTTPError as error:
             raise self.server.unreachable(error, shown=decoder.shown) from error
@@ -292,24 +292,25 @@ async def _some(response: httpx.Response | Answer) -> bytes:
     return read
 
 
-async def decoded(chunks: AsyncIterator[bytes], decoder: Decoder) -> AsyncIterator[Delta]:
-    """Decodes an answer's bytes as they come.
+async def decoded(response: httpx.Response | Answer, decoder: Decoder) -> AsyncGenerator[Delta]:
+    """Decodes an answer's body as it comes.
 
     Raises:
         InferenceError: The answer is not what it should be, or not whole.
         httpx.HTTPError: The connection broke before the message was complete.
     """
-    try:
-        async for chunk in chunks:
-            for delta in decoder.feed(chunk):
-                yield delta
-            if decoder.complete:
-                break
-    except httpx.HTTPError:
-        if not decoder.complete:
-            raise
-    last = decoder.finish()
-    await _drain(chunks)
+    async with aclosing(cast("AsyncGenerator[bytes]", response.aiter_bytes())) as chunks:
+        try:
+            async for chunk in chunks:
+                for delta in decoder.feed(chunk):
+                    yield delta
+                if decoder.complete:
+                    break
+        except httpx.HTTPError:
+            if not decoder.complete:
+                raise
+        last = decoder.finish()
+        await _drain(chunks)
     for delta in last:
         yield delta
 

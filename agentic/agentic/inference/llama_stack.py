@@ -14,6 +14,7 @@ import logging
 import os
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import aclosing
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -109,13 +110,16 @@ class LlamaStack:
         decoder = _Decoder(prepared.request, self._server)
         async with self._http.client() as http:
             try:
-                async with self._client(http).inference.with_streaming_response.chat_completion(
-                    model_id=self._name,
-                    messages=library.NOT_GIVEN,  # they are in the extra body
-                    stream=True,
-                    extra_body=json.loads(prepared.prompt),
-                ) as response:
-                    async for delta in decoded(response.http_response.aiter_bytes(), decoder):
+                async with (
+                    self._client(http).inference.with_streaming_response.chat_completion(
+                        model_id=self._name,
+                        messages=library.NOT_GIVEN,  # they are in the extra body
+                        stream=True,
+                        extra_body=json.loads(prepared.prompt),
+                    ) as response,
+                    aclosing(decoded(response.http_response, decoder)) as deltas,
+                ):
+                    async for delta in deltas:
                         yield delta
             except library.APIStatusError as error:
                 # Not `from error`: its text is the server's, which may repeat the key.

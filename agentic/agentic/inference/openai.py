@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import aclosing
 from typing import Any
 
 from .. import keys
@@ -23,6 +24,7 @@ from .rendered import Rendered, body, dumps
 
 _ROUTE = "/chat/completions"
 _ASK_USAGE = '"stream_options":{"include_usage":true},'
+_WITHOUT_USAGE = "The server refused stream_options; the request was sent without it."
 _OFFICIAL = "https://api.openai.com/v1"
 
 
@@ -97,20 +99,20 @@ class OpenAI:
         Raises:
             InferenceError: In any of its kinds.
         """
-        sent = prepared.prompt
-        try:
-            async for delta in self._http.stream(_ROUTE, sent.encode(), ChatDecoder(prepared.request, self._server)):
-                yield delta
-        except RequestRejected as error:
-            if _ASK_USAGE not in sent or "stream_options" not in error.message:
-                raise
-        else:
-            return
-        self._asks_usage = False
-        notes = ("The server refused stream_options; the request was sent without it.",)
-        sent = sent.replace(_ASK_USAGE, "", 1)
-        async for delta in self._http.stream(_ROUTE, sent.encode(), ChatDecoder(prepared.request, self._server, notes)):
-            yield delta
+        sent, notes = prepared.prompt, tuple[str, ...]()
+        while True:
+            decoder = ChatDecoder(prepared.request, self._server, notes)
+            try:
+                async with aclosing(self._http.stream(_ROUTE, sent.encode(), decoder)) as deltas:
+                    async for delta in deltas:
+                        yield delta
+            except RequestRejected as error:
+                if _ASK_USAGE not in sent or "stream_options" not in error.message:
+                    raise
+            else:
+                return
+            self._asks_usage = False
+            sent, notes = sent.replace(_ASK_USAGE, "", 1), (_WITHOUT_USAGE,)
 
     async def embed(self, texts: Sequence[str]) -> list[list[float]]:
         """One vector for each text, by the server's `/embeddings`.
