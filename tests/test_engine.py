@@ -551,11 +551,11 @@ class Dies(MemoryStore):
         super().__init__()
         self.left = writes
 
-    async def append(self, lease: Any, records: Any) -> None:
+    async def append(self, lease: Any, records: Any, *, release: bool = False) -> None:
         if self.left == 0:
             raise StoreFull("dead")
         self.left -= 1
-        await super().append(lease, records)
+        await super().append(lease, records, release=release)
 
 
 @pytest.mark.parametrize("writes", range(1, 7))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -13,7 +12,7 @@ from .turn import TurnState
 from .types.content import storable
 from .types.errors import AgenticError, IllegalStep, words
 from .types.events import Event, StepCompleted, StepStarted, ToolCallCompleted, ToolCallStarted
-from .types.records import CallClosed, CallOpened, PromptDelta, Record, StepClosed, StepOpened
+from .types.records import CallClosed, CallOpened, PromptDelta, Record, StepClosed, StepOpened, TurnClosed
 from .types.steps import Failure, Outcome, Step, StepType, ToolExecutionStep
 from .types.tools import ToolCall, ToolResponse
 
@@ -35,13 +34,15 @@ class Journal:
         store: Where records go.
         lease: The right to write them.
         emit: Gets every event.
+        release: Give the lease back with the end of the turn.
     """
 
-    def __init__(self, history: History, store: Store, lease: Lease, emit: Emit) -> None:
+    def __init__(self, history: History, store: Store, lease: Lease, emit: Emit, *, release: bool = False) -> None:
         self.history = history
         self.emit = emit
         self._store = store
         self._lease = lease
+        self._release = release
         self._records: list[Record] = []
         self._events: list[Event] = []
         self._broken: BaseException | None = None
@@ -86,25 +87,17 @@ class Journal:
             raise self._broken
         if self._records:
             records, self._records = self._records, []
-            await self._write(records)
+            end = self._lease.seq + len(records)
+            release = self._release and isinstance(records[-1], TurnClosed)
+            try:
+                await self._store.append(self._lease, records, release=release)
+            except BaseException as error:
+                if self._lease.seq != end:  # a later record must not follow one that is missing
+                    self._broken = error
+                raise
         events, self._events = self._events, []
         for event in events:
             self.emit(event)
-
-    async def _write(self, records: list[Record]) -> None:
-        """Writes to the end even when the turn is cancelled meanwhile; after a failure nothing more is written.
-
-        Otherwise a later record might follow one that is missing.
-        """
-        write = asyncio.ensure_future(self._store.append(self._lease, records))
-        try:
-            await asyncio.shield(write)
-        except asyncio.CancelledError:
-            await asyncio.wait([write])
-            raise
-        finally:
-            if write.done() and not write.cancelled():
-                self._broken = write.exception()
 
     def open_step(self, step: Step, prompt: PromptDelta | None = None) -> None:
         """Logs that a step begins."""

@@ -31,7 +31,7 @@ from .types.turns import EndReason, Limits, PendingCall, Turn, TurnStatus
 if TYPE_CHECKING:
     from .replay import Replay
 
-Start: TypeAlias = Callable[[Emit], Run]
+Start: TypeAlias = Callable[..., Run]
 T = TypeVar("T")
 _driven: set[asyncio.Task[None]] = set()
 
@@ -304,7 +304,7 @@ class Session:
             if history.state is not None:
                 if history.state.turn.status is TurnStatus.AWAITING_INPUT:
                     raise waits_for(history.state.turn)
-                await start(silent).abandon(EndReason.INTERRUPTED)
+                await start(silent, release=False).abandon(EndReason.INTERRUPTED)
             return await start(emit).begin(messages, limits)
 
         return await self._learn(await self._hold(work))
@@ -341,20 +341,15 @@ class Session:
                 history = History(self.session_id)
             if lease.seq != history.records:
                 await self._catch_up(history)
-            return await work(lambda emit: Run(self._setup, Journal(history, self._store, lease, emit)), history)
+
+            def start(emit: Emit, *, release: bool = True) -> Run:
+                return Run(self._setup, Journal(history, self._store, lease, emit, release=release))
+
+            return await work(start, history)
         finally:
             if history.records == lease.seq:  # otherwise it is ahead of the store after an error, and read anew
                 self._history = history
-            await self._give_back(lease)
-
-    async def _give_back(self, lease: Lease) -> None:
-        """Releases the session, to the end even when the turn is cancelled now: others would wait until it expires."""
-        release = asyncio.ensure_future(self._store.release(lease))
-        try:
-            await asyncio.shield(release)
-        except asyncio.CancelledError:
-            await asyncio.wait([release])
-            raise
+            await self._store.release(lease)
 
     async def _lease(self) -> Lease:
         if self._created:

@@ -1,4 +1,4 @@
-"""Blocking functions beside an event loop."""
+"""Blocking functions beside an event loop, and work that a cancelled caller must not leave half done."""
 
 from __future__ import annotations
 
@@ -6,10 +6,28 @@ import asyncio
 import contextlib
 import contextvars
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 T = TypeVar("T")
+
+
+async def carried_through(work: Awaitable[T]) -> T:
+    """Waits for some work to its end, however often the waiter is cancelled meanwhile; then the cancellation goes on.
+
+    Raises:
+        Exception: What the work ended with, even when the waiter was cancelled.
+    """
+    task, cancelled = asyncio.ensure_future(work), None
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    result = task.result()
+    if cancelled is not None:
+        raise cancelled
+    return result
 
 
 async def run_in_thread(function: Callable[[], T], name: str = "agentic-worker") -> T:

@@ -72,10 +72,10 @@ class Store(SqlStore):
         self._point("the lease was taken")
         return lease
 
-    async def append(self, lease: Lease, records: Sequence[Record]) -> None:
+    async def append(self, lease: Lease, records: Sequence[Record], *, release: bool = False) -> None:
         what = " + ".join(record.record for record in records)
         self._point(f"before writing {what}")
-        await super().append(lease, records)
+        await super().append(lease, records, release=release)
         self._facts.note(acknowledged=lease.seq)
         self._point(f"after writing {what}")
 

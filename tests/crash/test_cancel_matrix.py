@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import aclosing
+import sqlite3
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing, closing
 from pathlib import Path
 
 import pytest
 
-from agentic import Agent, EndReason, Session, Tool
-from agentic.store import MemoryStore
+from agentic import Agent, EndReason, Session
+from agentic.store import Lease
+from agentic.store.sql import SqlStore
 from agentic.testing import ScriptedModel
 from agentic.types import ServerFailed, StoreError, TurnPending, TurnStatus
 from agentic.types.events import Event, TurnCompleted
+from agentic.types.records import Record
 from crash.scenario import Facts, Scenario, answers
 from crash.test_crash_matrix import go_on
 from servers.base import StallAfter
@@ -151,25 +154,27 @@ async def test_whoever_follows_gets_the_error_that_the_turn_ended_with() -> None
 
 
 @pytest.mark.anyio
-async def test_a_cancel_while_the_lease_is_given_back_leaves_the_session_free() -> None:
-    releasing, go_on_now = asyncio.Event(), asyncio.Event()
+async def test_a_cancel_while_the_end_is_written_leaves_the_session_free(tmp_path: Path) -> None:
+    """The lease goes with the turn's last records, which another process holds up."""
+    file, writing = tmp_path / "sessions.db", asyncio.Event()
+    with closing(sqlite3.connect(file, isolation_level=None)) as other:
 
-    class Slow(MemoryStore):
-        async def release(self, lease: object) -> None:
-            releasing.set()
-            await go_on_now.wait()
-            await super().release(lease)  # type: ignore[arg-type]
+        class Held(SqlStore):
+            async def append(self, lease: Lease, records: Sequence[Record], *, release: bool = False) -> None:
+                if release and not writing.is_set():
+                    other.execute("BEGIN IMMEDIATE")
+                    writing.set()
+                await super().append(lease, records, release=release)
 
-    async def fine() -> str:
-        """Does nothing."""
-        return "fine"
-
-    async with Agent(ScriptedModel(["one", "two"]), tools=[Tool(fine)], store=Slow()) as agent:
-        session = agent.session("s")
-        running = asyncio.create_task(session.arun("Go."))
-        await releasing.wait()
-        running.cancel()
-        go_on_now.set()
-        with pytest.raises(asyncio.CancelledError):
-            await running
-        assert (await agent.session("s").arun("Again.")).text == "two"
+        async with Agent(ScriptedModel(["one", "two"]), store=(store := Held(file))) as agent:
+            session = agent.session("s")
+            running = asyncio.create_task(session.arun("Go."))
+            await writing.wait()
+            running.cancel()
+            await asyncio.sleep(0)
+            other.execute("COMMIT")
+            with pytest.raises(asyncio.CancelledError):
+                await running
+            assert (await agent.session("s").arun("Again.")).text == "two"
+            assert [turn.text for turn in session.load().turns] == ["one", "two"]
+        await store.aclose()

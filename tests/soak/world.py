@@ -168,10 +168,10 @@ class FaultyStore(SqlStore):
         super().__init__(where, timeout=2.0)
         self._chaos = chaos
 
-    async def append(self, lease: Lease, records: Sequence[Record]) -> None:
+    async def append(self, lease: Lease, records: Sequence[Record], *, release: bool = False) -> None:
         if self._chaos.chance(200):
             raise StoreFull("The disk is said to be full.")
-        await super().append(lease, records)
+        await super().append(lease, records, release=release)
         if self._chaos.chance(200):
             raise StoreError("The connection broke when all was written.")
 

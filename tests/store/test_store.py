@@ -40,6 +40,21 @@ async def test_what_was_appended_is_read_back(open_any: OpenStore, turn: MakeTur
 
 
 @pytest.mark.anyio
+async def test_the_last_append_gives_the_session_back(open_any: OpenStore, turn: MakeTurn) -> None:
+    store = open_any()
+    await store.create("s")
+    lease = await store.acquire("s")
+    await store.append(lease, turn("one"), release=True)
+    with pytest.raises(SessionBusy):
+        await store.append(lease, turn("late"))
+    await store.append(await store.acquire("s"), [], release=True)
+    await store.append(await store.acquire("s"), turn("two"), release=True)
+    await store.release(await store.acquire("s"))
+    assert await store.verify("s") == 8
+    await store.aclose()
+
+
+@pytest.mark.anyio
 async def test_create_returns_the_session_that_exists(open_any: OpenStore, turn: MakeTurn) -> None:
     store = open_any()
     first = await store.create("s", agent="clerk", model="scripted/one")

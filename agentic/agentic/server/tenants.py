@@ -149,9 +149,9 @@ class TenantStore:
         """See `Store`."""
         return await self._store.acquire(session_id)
 
-    async def append(self, lease: Lease, records: Sequence[Record]) -> None:
+    async def append(self, lease: Lease, records: Sequence[Record], *, release: bool = False) -> None:
         """See `Store`."""
-        await self._store.append(lease, records)
+        await self._store.append(lease, records, release=release)
 
     async def release(self, lease: Lease) -> None:
         """See `Store`."""

@@ -65,10 +65,16 @@ class Store(Protocol):
         """
         ...
 
-    async def append(self, lease: Lease, records: Sequence[Record]) -> None:
+    async def append(self, lease: Lease, records: Sequence[Record], *, release: bool = False) -> None:
         """Writes records at the end of the log, all of them or none, and moves the lease forward.
 
-        When this returns, the records survive the death of the process. A call that is cancelled may still write.
+        When this returns, the records survive the death of the process. A call that is cancelled writes to its end
+        first: the lease says what is in the log.
+
+        Args:
+            lease: The right to write.
+            records: What to write.
+            release: Give the right back in the same transaction.
 
         Raises:
             InvalidInput: A record cannot be written as JSON and read back.
@@ -77,7 +83,7 @@ class Store(Protocol):
         ...
 
     async def release(self, lease: Lease) -> None:
-        """Gives the right to write back. A lease that is already gone is no error."""
+        """Gives the right to write back, even when the caller is cancelled. A lease that is gone is no error."""
         ...
 
     async def read(self, session_id: str, *, after: int = 0) -> list[Record]:

@@ -101,7 +101,7 @@ class MemoryStore:
             log.owner = secrets.token_hex(16)
             return Lease(session_id, log.owner, log.seq, log.head(log.seq))
 
-    async def append(self, lease: Lease, records: Sequence[Record]) -> None:
+    async def append(self, lease: Lease, records: Sequence[Record], *, release: bool = False) -> None:
         """See `Store`."""
         bodies = encode(records)
         with self._open():
@@ -113,6 +113,8 @@ class MemoryStore:
                 log.rows.extend(rows)
                 log.updated = datetime.now(UTC)
                 lease.seq, lease.head = rows[-1].seq, rows[-1].hash
+            if release:
+                log.owner = None
 
     async def release(self, lease: Lease) -> None:
         """See `Store`."""

@@ -73,14 +73,17 @@ class Queries:
         cursor.execute(self._sql.free, {"session": lease.session_id, "token": lease.token})
 
     def append(
-        self, lease: Lease, records: Sequence[Record], bodies: Sequence[bytes], cursor: DBAPICursor
+        self, lease: Lease, records: Sequence[Record], bodies: Sequence[bytes], release: bool, cursor: DBAPICursor
     ) -> tuple[int, bytes]:
         """Writes records after those that the lease knows of; returns the lease's new `seq` and `head`."""
         rows = seal(lease.session_id, lease.seq, lease.head, records, bodies)
         last, now = rows[-1], time.time()
         fence = {"session": lease.session_id, "token": lease.token, "old_seq": lease.seq}
-        new = {"new_seq": last.seq, "new_head": last.hash, "now": now, "until": now + LEASE_SECONDS}
-        cursor.execute(self._sql.advance, {**fence, **new})
+        new = {"new_seq": last.seq, "new_head": last.hash, "now": now}
+        if release:
+            cursor.execute(self._sql.advance_last, {**fence, **new})
+        else:
+            cursor.execute(self._sql.advance, {**fence, **new, "until": now + LEASE_SECONDS})
         if cursor.rowcount != 1:
             raise lost(lease.session_id)
         cursor.executemany(self._sql.add_record, [row._asdict() for row in rows])

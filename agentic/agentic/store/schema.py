@@ -148,17 +148,15 @@ class Sql:
         owner: dict[str, Any] = {name: bindparam(f"new_{name}") for name in lease}
         self.take = text(update(sessions).where(this).values(**owner, lease_until=until))
         self.renew = text(update(sessions).where(mine).values(lease_until=until))
-        self.free = text(update(sessions).where(mine).values(dict.fromkeys((*lease, "lease_until"), null())))
-        self.advance = text(
+        nobody = dict.fromkeys((*lease, "lease_until"), null())
+        self.free = text(update(sessions).where(mine).values(nobody))
+        advance = (
             update(sessions)
             .where(mine, sessions.c.seq == bindparam("old_seq"))
-            .values(
-                seq=bindparam("new_seq"),
-                head=bindparam("new_head"),
-                updated=bindparam("now"),
-                lease_until=until,
-            )
+            .values(seq=bindparam("new_seq"), head=bindparam("new_head"), updated=bindparam("now"))
         )
+        self.advance = text(advance.values(lease_until=until))
+        self.advance_last = text(advance.values(nobody))
         self.add_record = text(insert(records))
         self.records = text(select(records).where(own).order_by(records.c.seq))
         self.labels = text(

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy.engine.interfaces import DBAPICursor
 
+from ..threads import carried_through
 from ..types.errors import SessionBusy, StoreError, UsageError
 from ..types.records import Record
 from ..types.turns import Session
@@ -99,21 +100,25 @@ class SqlStore:
         self._renew_later(held)
         return held.lease
 
-    async def append(self, lease: Lease, records: Sequence[Record]) -> None:
+    async def append(self, lease: Lease, records: Sequence[Record], *, release: bool = False) -> None:
         """See `Store`."""
         await self._opened()
         bodies = encode(records)
         if (held := self._held.get(lease.token)) is None:
             raise lost(lease.session_id)
         if not bodies:
+            if release:
+                await self.release(lease)
             return
-        work, size = partial(self._queries.append, held.lease, records, bodies), sum(map(len, bodies))
+        work, size = partial(self._queries.append, held.lease, records, bodies, release), sum(map(len, bodies))
         try:
             if size > _QUICK_BYTES or not self._append_now(held, work, size):
-                await self._append_patiently(held, work)
+                await carried_through(self._in_worker(partial(self._append_patiently, held, work)))
         except SessionBusy:
             self._drop(held)
             raise
+        if release:
+            self._drop(held)
 
     async def release(self, lease: Lease) -> None:
         """See `Store`."""
@@ -123,7 +128,7 @@ class SqlStore:
         # A lease that could not be freed is not in `owner.live` any more: this process may take it over at once,
         # others when it expires.
         with suppress(StoreError):
-            await self._run(partial(self._queries.free, lease))
+            await carried_through(self._run(partial(self._queries.free, lease)))
 
     async def read(self, session_id: str, *, after: int = 0) -> list[Record]:
         """See `Store`."""
@@ -200,24 +205,9 @@ class SqlStore:
             self._submit(self._database.checkpoint)
         return True
 
-    async def _append_patiently(self, held: _Held, work: Callable[[DBAPICursor], tuple[int, bytes]]) -> None:
-        given_up = threading.Event()
-
-        def unless_given_up(cursor: DBAPICursor) -> tuple[int, bytes]:
-            if given_up.is_set():
-                raise NotNow
-            return work(cursor)
-
-        def write() -> None:
-            # The lease moves in this thread: it must be right even when nobody waits for the append any more.
-            with held.writing, suppress(NotNow):
-                held.lease.seq, held.lease.head = self._database.run(unless_given_up)
-
-        try:
-            await self._in_worker(write)
-        except asyncio.CancelledError:
-            given_up.set()  # else it might land behind what its caller writes next
-            raise
+    def _append_patiently(self, held: _Held, work: Callable[[DBAPICursor], tuple[int, bytes]]) -> None:
+        with held.writing:
+            held.lease.seq, held.lease.head = self._database.run(work)
 
     def _renew_later(self, held: _Held) -> None:
         held.timer = held.loop.call_later(owner.RENEW_SECONDS, self._renew, held)
