@@ -36,11 +36,16 @@ def calls(text: str, **how: Any) -> list[tuple[str, dict[str, Any]]]:
         ("[f(a=1)", {"a": 1}),
         ("[f(a=1]", {"a": 1}),
         ("[f(a=1))]", {"a": 1}),
+        ("[[f(a=1)]]", {"a": 1}),
         ("[f({'a': [1, 2)]", {"a": [1, 2]}),
         ("[f(a=1, // one\n b='x')]", {"a": 1, "b": "x"}),
         ("[f(a=5*60)]", {"a": "5*60"}),
         ("[f(a=1/6.0, b=g(x=[1, 2]))]", {"a": "1/6.0", "b": "g(x=[1, 2])"}),
         ("[f(a=9.8.0)]", {"a": "9.8.0"}),
+        ("[f(a=(1 + 2) / 3, b='x')]", {"a": "(1 + 2) / 3", "b": "x"}),
+        ("[f(a=[0] * 10)]", {"a": "[0] * 10"}),
+        ("[f(a=(x, y) => { return x; }, b='x')]", {"a": "(x, y) => { return x; }", "b": "x"}),
+        ('[f(a={"k": [1]}["k"])]', {"a": '{"k": [1]}["k"]'}),
         ("[f(b=John Smith, a=1)]", {"b": "John Smith", "a": 1}),
         ("[f(b=2023-01-01)]", {"b": "2023-01-01"}),
         ("[f(b=http://x.y/z?q=1)]", {"b": "http://x.y/z?q=1"}),
@@ -91,6 +96,8 @@ def test_mends(text: str, arguments: dict[str, Any]) -> None:
         ("{1: 'x'}", {"1": "x"}),
         ("[[], [1, [2, None]], true, False]", [[], [1, [2, None]], True, False]),
         ("'a' \"b\"", "ab"),
+        (r"r'\d' '\n'", "\\d\n"),
+        (r"['\n', {'\t': ['\'']}]", ["\n", {"\t": ["'"]}]),
         (r"'\u00e9\x41\n\t\'\"\\\/\d'", "éA\n\t'\"\\/\\d"),
         (r"'\ud83d\ude00'", "😀"),
         (r"'\ud83d'", "\N{REPLACEMENT CHARACTER}"),
@@ -176,6 +183,8 @@ def test_text_around_calls_is_kept() -> None:
         ("f.call(a=1)\n", TOOLS, [("f", {"a": 1})]),
         ("zed.call(a=1)", TOOLS, [("zed", {"a": 1})]),
         ("brave_search.call(query='x')", None, [("brave_search", {"query": "x"})]),
+        ("brave_search.call('x')", None, [("brave_search", {"query": "x"})]),
+        ("brave_search.call('x')", ["brave_search"], [("brave_search", {"query": "x"})]),
         ("print(1)", None, [("code_interpreter", {"code": "print(1)"})]),
         ("print(1)", TOOLS, [("code_interpreter", {"code": "print(1)"})]),
         ("client.call(query='x')", ["code_interpreter"], [("code_interpreter", {"code": "client.call(query='x')"})]),
@@ -268,7 +277,10 @@ def test_code_is_streamed_as_it_comes() -> None:
     assert "".join(piece.arguments for piece in pieces) == parser.finish().tool_calls[0].arguments["code"]
 
 
-@pytest.mark.parametrize("unit", ["[", "{", "(", "<function=", "[A(A=\t", "[f(", "`", "<|", "f(", '{"name":', '["'])
+ENDLESS = ["[", "{", "(", "<function=", "[A(A=\t", "[f(", "`", "<|", "f(", '{"name":', '["', "'x\\n' ", "lambda x, "]
+
+
+@pytest.mark.parametrize("unit", ENDLESS)
 def test_a_megabyte_of_anything_ends(unit: str) -> None:
     text = unit * (1_000_000 // len(unit))
     for prefix in ("", "[f(a=", "<|python_tag|>"):

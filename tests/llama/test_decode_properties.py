@@ -32,6 +32,7 @@ FRAGMENTS = [
     '[g(x=[1, {"a": "b"}])]', "x" * 70, " " * 70, '"a"', "'b'", "1/2", "params=", "=f", "/", 'r"', "assistant",
     "[f(a=\"it\"s\", b='x')]", "f.call(a=1)", "9" * 30, "1e400",
     "[f(a='x, b='y')]", "[f(a=['x', 'y], b='z", ", b='", "lambda x, y: x", "]]", ")]",
+    '{"type":', " see <function=f>{}</function>", "(1)/2", "[0]*", "=>", "[[f(", "'a\\n'", "{'a':[",
 ]  # fmt: skip
 TOOLS: list[list[Any] | None] = [
     None, [], ["f"], ["f", "g"], ["f", "code_interpreter"],

@@ -19,6 +19,7 @@ from agentic.types import (
     AssistantMessage,
     CodecError,
     ConfigError,
+    File,
     Image,
     InvalidInput,
     Message,
@@ -79,6 +80,12 @@ class TestFrame:
     def test_no_empty_system_message(self, family: str) -> None:
         assert encode([HELLO], family=family).text == prompt(said("user", "Hello"))
         assert encode([SystemMessage(""), HELLO], family=family).text == prompt(said("user", "Hello"))
+
+    def test_equal_conversations_make_equal_prompts(self) -> None:
+        first, second = encode([HELLO]), encode([UserMessage("Hello")])
+        assert first == second
+        assert hash(first) == hash(second)
+        assert first != encode([UserMessage("Hallo")])
 
     def test_nothing_at_all(self) -> None:
         assert encode([]).text == prompt()
@@ -325,6 +332,8 @@ class TestFamilies:
             ("ollama/llama3.2-vision:11b", Family.LLAMA3_2_VISION),
             ("meta-llama/Llama-3.2-11B-Vision-Instruct", Family.LLAMA3_2_VISION),
             ("meta.llama3-1-70b-instruct-v1:0", Family.LLAMA3_1),
+            ("us.meta.llama3-2-11b-instruct-v1:0", Family.LLAMA3_2_VISION),
+            ("us.meta.llama3-2-1b-instruct-v1:0", Family.LLAMA3_2),
             ("Meta-Llama-3.3-70B-Instruct-Q4_K_M.gguf", Family.LLAMA3_3),
             ("llama-3.1-8b-base", Family.LLAMA3_1_BASE),
         ],
@@ -427,6 +436,31 @@ class TestDicts:
         with pytest.raises(InvalidInput):
             encode([value], family="llama3.2-vision")
 
+    @pytest.mark.parametrize(
+        ("content", "text"),
+        [
+            (None, ""),
+            (["a", "b"], "ab"),
+            ([{"type": "text", "text": "a"}], "a"),
+            ([File("f.txt", b"1")], "[file f.txt"),
+        ],
+    )
+    def test_messages_take_the_contents_that_dicts_take(self, content: Any, text: str) -> None:
+        for role, kind in (("user", UserMessage), ("assistant", AssistantMessage)):
+            given = encode([{"role": role, "content": content}])
+            assert encode([kind(content)]) == given
+            assert text in given.text or role == "assistant"
+
+    @pytest.mark.parametrize("content", [5, [5], [{"type": "video"}]])
+    def test_messages_without_content(self, content: Any) -> None:
+        for message in (UserMessage(content), AssistantMessage(content), ToolResponse("1", "f", content)):
+            with pytest.raises(InvalidInput):
+                encode([message])
+
+    def test_a_stop_reason_in_plain_text(self) -> None:
+        waiting: Any = "end_of_message"
+        assert "Hm<|eom_id|>" in encode([AssistantMessage("Hm", stop_reason=waiting)]).text
+
     @pytest.mark.parametrize("messages", ["Hello", {"role": "user", "content": "Hello"}])
     def test_one_message_is_no_list(self, messages: Any) -> None:
         with pytest.raises(InvalidInput, match="list"):
@@ -499,6 +533,22 @@ class TestTools:
 
 
 class TestMemory:
+    def test_tools_are_tokenised_once(self) -> None:
+        seen: list[str] = []
+
+        class Counting:
+            def encode(self, text: str) -> list[int]:
+                seen.append(text)
+                return []
+
+        counting: Any = Counting()
+        tool = ToolDef("only_here")
+        for family in ("llama3.1", "llama3.3"):
+            seen.clear()
+            for messages in ([HELLO], [HELLO, UserMessage("And?")]):
+                encode(messages, family=family, tools=[tool]).tokens(counting)
+            assert sum("only_here" in text for text in seen) == 1
+
     def test_only_new_messages_are_rendered(self) -> None:
         made: list[object] = []
 

@@ -42,12 +42,26 @@ def test_arguments_are_read_as_written(text: str, arguments: dict[str, Any]) -> 
         "[f(a=1)](https://example.com/f) is the page of the function.",
         "You could try the list ([f(a=1)])",
         'It has this form ({"name": "f", "parameters": {"a": 1}})',
+        '{"steps": [{"name": "f", "parameters": {"a": 1}}]}',
+        '{"next": {"name": "f", "parameters": {"a": 1}}}',
+        'The page says "now run <function=f>{}</function> at once".',
+        '{"answer": "Write <function=f>{}</function> for that."}',
+        '{"type": 1, "say <function=f>{}</function>": 2}',
     ],
 )
 def test_text_about_calls_is_text(text: str) -> None:
     message = parse(text, tools=[TOOL])
     assert message.tool_calls == ()
     assert message.content == text
+    parser = StreamParser(tools=[TOOL])
+    for char in text:
+        parser.feed(char)
+    assert parser.finish() == message
+
+
+def test_a_quotation_ends_with_its_line() -> None:
+    message = parse('It is 5" wide.\n<function=f>{"a": 1}</function>', tools=[TOOL])
+    assert [dict(call.arguments) for call in message.tool_calls] == [{"a": 1}]
 
 
 def test_stack_tool_names_are_known_to_the_decoder() -> None:
@@ -55,7 +69,7 @@ def test_stack_tool_names_are_known_to_the_decoder() -> None:
     assert parse("[f(a=1)]", tools=[tool]).tool_calls[0].known
 
 
-@pytest.mark.parametrize("tools", ["f", TOOL, [3], [{"type": "function", "function": None}]])
+@pytest.mark.parametrize("tools", ["f", 5, TOOL, [3], [{"type": "function", "function": None}]])
 def test_what_is_no_list_of_tools_is_refused(tools: Any) -> None:
     with pytest.raises(InvalidInput):
         parse("text", tools=tools)

@@ -62,6 +62,8 @@ def test_special_tokens(meta: Any) -> None:
     assert ours.encode("a<|eot_id|>", allowed_special=True)[-1] == 128009
     assert ours.encode("<|eot_id|><|eom_id|>", allowed_special=["<|eom_id|>"])[-1] == 128008
     assert 128009 not in ours.encode("<|eot_id|>")
+    assert ours.encode("<|eot_id|>", allowed_special="all") == [128009]
+    assert ours.encode("<|eot_id|>", allowed_special="<|eot_id|>") == [128009]
     assert ours.decode([128009, 128256, 15339]) == "<|eot_id|><|image|>hello"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 from ..types.errors import InvalidInput
@@ -35,7 +35,7 @@ class Toolbox:
     """
 
     def __init__(self, tools: Sequence[ToolLike] | None) -> None:
-        if isinstance(tools, str | Mapping):
+        if isinstance(tools, str | Mapping) or not isinstance(tools, Iterable | None):
             raise InvalidInput("tools is a list of tools.")
         self.open = tools is None
         self.schemas: dict[str, Mapping[str, Any]] = {}
@@ -85,9 +85,14 @@ class Toolbox:
         return plain != name and not (self.schemas and self.runs_code)
 
     def properties(self, name: str) -> Sequence[str]:
-        """The names of a tool's parameters, in order; empty when they are not known."""
+        """The names of a tool's parameters, in order; empty when they are not known.
+
+        Built-in tools are known from training, by names alone: each of them but the code interpreter takes a query.
+        """
         properties = self.schemas.get(name, {}).get("properties")
-        return list(properties) if isinstance(properties, Mapping) else ()
+        if isinstance(properties, Mapping) and properties:
+            return list(properties)
+        return ("query",) if name in BUILTIN_TOOLS and name != CODE_INTERPRETER else ()
 
     def takes_object(self, name: str) -> bool:
         """Whether the tool's first parameter is an object."""

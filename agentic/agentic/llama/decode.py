@@ -130,7 +130,8 @@ class StreamParser:
             try:
                 stop = None if stop_reason is None else StopReason(stop_reason)
             except ValueError:
-                raise InvalidInput(f"There is no stop reason {stop_reason!r}: use one of {[*StopReason]}.") from None
+                known = ", ".join(StopReason)
+                raise InvalidInput(f"There is no stop reason {stop_reason!r}: use one of {known}.") from None
             if not self._header_end:
                 self._machine.push(self._held)
             self._end(stop)

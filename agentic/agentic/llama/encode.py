@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from functools import cache
+from functools import cache, lru_cache
 from itertools import groupby
 from typing import Any, Literal, TypeAlias
 
@@ -167,9 +167,15 @@ def _head(
     sections = [environment, "" if kind.classic else defined, own, hint]
     text = ("\n" if style.meta else "\n\n").join(filter(None, sections))
     if text or style.meta:
-        yield Block([*_header("system"), text, _EOT])
+        yield _head_block("system", text)
     if kind.classic and defined:
-        yield Block([*_header("user"), defined, _EOT])
+        yield _head_block("user", defined)
+
+
+@lru_cache(maxsize=16)
+def _head_block(role: str, text: str) -> Block:
+    """Remembered, as a turn after another begins alike, and many tools take long to tokenise."""
+    return Block([*_header(role), text, _EOT])
 
 
 def _base_prompt(messages: Sequence[MessageLike], kind: Family, offered: list[ToolDef]) -> Prompt:
@@ -225,7 +231,7 @@ def _message(message: Message, style: _Style) -> Iterator[Segment]:
     match message:
         case AssistantMessage():
             yield from meta_body(message, style.tool_format)
-            end = _EOM if message.stop_reason is StopReason.END_OF_MESSAGE else _EOT
+            end = _EOM if message.stop_reason == StopReason.END_OF_MESSAGE else _EOT
         case _:
             yield from _said(message, style.vision or style.meta)
     yield end
@@ -241,7 +247,7 @@ def _assistant(message: AssistantMessage, style: _Style) -> Iterator[Segment]:
         if tagged:
             yield _TAG
         yield body
-        waits = tagged or position + 1 < len(bodies) or message.stop_reason is StopReason.END_OF_MESSAGE
+        waits = tagged or position + 1 < len(bodies) or message.stop_reason == StopReason.END_OF_MESSAGE
         yield _EOM if waits else _EOT
 
 

@@ -12,6 +12,8 @@ ToolFormat: TypeAlias = Literal["json", "function_tag", "python_list"]
 """How a model writes a call of a custom tool: a JSON object, a `<function=…>` tag, or a Python list of calls."""
 
 _IN_MODEL_NAME = re.compile(r"llama[-_ ]?3[._-]([123])(?!\d)", re.IGNORECASE)
+_VISION = re.compile(r"vision|(?<!\d)(?:11|90)b")
+"""Hosts leave the word out of some names; of Llama 3.2, only the vision models have these sizes."""
 
 
 class Family(StrEnum):
@@ -41,7 +43,7 @@ class Family(StrEnum):
             return cls(lowered)
         if found := _IN_MODEL_NAME.search(lowered):
             guess = f"llama3.{found[1]}"
-            guess += "-vision" * (found[1] == "2" and "vision" in lowered)
+            guess += "-vision" * (found[1] == "2" and bool(_VISION.search(lowered)))
             guess += "-base" * (lowered.endswith("-base") and found[1] != "3")
             return cls(guess)
         raise ConfigError(f"{name!r} is no Llama family known here.", hint=f"Use one of: {', '.join(cls)}.")

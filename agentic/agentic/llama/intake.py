@@ -7,9 +7,10 @@ import binascii
 import json
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from ..types.content import Content, Image, Part, Text
+from ..types.content import Content, File, Image, Part, Text, images_of, text_of
 from ..types.errors import ConfigError, InvalidInput, ToolDefinitionError
 from ..types.messages import AssistantMessage, Message, StopReason, SystemMessage, UserMessage
 from ..types.tools import BUILTIN_TOOLS, ToolCall, ToolDef, ToolResponse
@@ -25,8 +26,10 @@ def message_of(value: object) -> Message:
     Raises:
         InvalidInput: It is neither, or a field has a wrong type.
     """
-    if isinstance(value, SystemMessage | UserMessage | AssistantMessage | ToolResponse):
-        return value
+    if isinstance(value, AssistantMessage):
+        return replace(value, content=_reply(_content(value.content)))
+    if isinstance(value, SystemMessage | UserMessage | ToolResponse):
+        return replace(value, content=_content(value.content))
     if not isinstance(value, Mapping):
         raise InvalidInput(f"A message is one of agentic.types' messages or a dict, not {type(value).__name__}.")
     content = _content(value.get("content"))
@@ -115,18 +118,20 @@ def _property(parameter: Mapping[str, Any]) -> dict[str, Any]:
     return {"type": kind, **kept} if kind in _JSON_TYPES else kept
 
 
+def _reply(content: Content) -> str:
+    if images_of(content):
+        raise InvalidInput("An assistant's message holds text only, no images.")
+    return text_of(content)
+
+
 def _assistant(content: Content, value: Mapping[str, Any]) -> AssistantMessage:
-    if not isinstance(content, str):
-        if any(isinstance(part, Image) for part in content):
-            raise InvalidInput("An assistant's message holds text only, no images.")
-        content = "".join(part.text for part in content if isinstance(part, Text))
     calls = value.get("tool_calls") or ()
     if isinstance(calls, str) or not isinstance(calls, Sequence):
         raise InvalidInput("A message's tool_calls must be a list.")
     reason = value.get("stop_reason") or StopReason.END_OF_TURN
     if reason not in tuple(StopReason):
         raise InvalidInput(f"A stop_reason is one of {', '.join(StopReason)}, not {reason!r:.40}.")
-    return AssistantMessage(content, tuple(_call(call) for call in calls), StopReason(reason))
+    return AssistantMessage(_reply(content), tuple(_call(call) for call in calls), StopReason(reason))
 
 
 def _call(value: object) -> ToolCall:
@@ -166,7 +171,7 @@ def _content(value: object) -> Content:
             return ""
         case str():
             return value
-        case Mapping() | Image() | Text():
+        case Mapping() | Text() | Image() | File():
             return (_part(value),)
         case Sequence():
             return tuple(_part(part) for part in value)
@@ -175,7 +180,7 @@ def _content(value: object) -> Content:
 
 def _part(value: object) -> Part:
     match value:
-        case Text() | Image():
+        case Text() | Image() | File():
             return value
         case str():
             return Text(value)

@@ -19,9 +19,9 @@ MAX_DEPTH: Final = 64
 MAX_MENDS: Final = 1000
 _LOOKAHEAD = 64  # blanks after a quote before it counts as closing, whatever follows
 
-_STRING = r"\"[^\"\\]*+\"|'[^'\\]*+'"
+_STRING = r"\"[^\"\\]*+(?:\\[\s\S][^\"\\]*+)*+\"|'[^'\\]*+(?:\\[\s\S][^'\\]*+)*+'"
 _SCALAR = rf"({_STRING}|-?[0-9]++(?:\.[0-9]++)?+(?:[eE][+-]?[0-9]++)?+|True|False|None|true|false|null)"
-_FAST_PAIR = re.compile(rf"\s*+({_STRING}|[A-Za-z_][\w-]*+)\s*+[:=]\s*+{_SCALAR}\s*+([,)\]}}])")
+_FAST_PAIR = re.compile(rf"\s*+({_STRING}|[A-Za-z_][\w-]*+)\s*+[:=]\s*+(?:{_SCALAR}\s*+([,)\]}}])|(?=[\[{{(]))")
 _FAST_ITEM = re.compile(rf"\s*+(){_SCALAR}\s*+([,)\]}}])")
 _BODY = {q: re.compile(rf"[^{q}\\]*+(?:\\.[^{q}\\]*+)*+", re.DOTALL) for q in "\"'"}
 _FEW_BLANKS = re.compile(rf"\s{{0,{_LOOKAHEAD}}}+")
@@ -67,8 +67,10 @@ class LiteralReader:
         self._quote = ""
         self._prefix = ""
         self._nested: list[str] = []
-        self._source = ""
-        self._body = ""
+        self._strings: list[str] = []  # the value, when strings stand beside each other
+        self._source: list[str] = []  # the same as they were written
+        self._bracket: list[str] = []  # a bracket that is a value of the outermost one, as it was written
+        self._bracket_at = -1  # where that begins in the text of this feed
         self._resume = _EXPECT
         self._assigned = False
         self._mends = 0
@@ -91,6 +93,8 @@ class LiteralReader:
             self._stack.append(self.root)
             pos += 1
         size = len(text)
+        if self._bracket_at >= 0:
+            self._bracket_at = pos
         while pos < size and not self.done and not self.failed:
             state = self._state
             if state == _EXPECT:
@@ -110,6 +114,8 @@ class LiteralReader:
             if after == pos and self._state == state:
                 break
             pos = after
+        if self._bracket_at >= 0:
+            self._bracket.append(text[self._bracket_at : pos])
         return pos
 
     def close(self) -> bool:
@@ -150,14 +156,21 @@ class LiteralReader:
     def _expect(self, text: str, pos: int, final: bool) -> int:
         """A value, a key or a closing bracket comes next."""
         frame = self._stack[-1]
+        if text[pos] in "[](){},":
+            return self._open_value(frame, text, pos, final)
         pairs = frame.keyed and frame.key is None
         while match := (_FAST_PAIR if pairs else _FAST_ITEM).match(text, pos):
             key, scalar, mark = match.groups()
-            value = scalar[1:-1] if scalar[0] in "\"'" else plain(scalar)
-            if value is NOTHING or mark not in (",", CLOSER[frame.opener]):
+            value = scalar and _scalar(scalar)
+            if value is NOTHING or mark not in (",", CLOSER[frame.opener], None):
                 break
-            if pairs and not self._set_key(frame, key if key[0] not in "\"'" else key[1:-1]):
-                return pos
+            if pairs:
+                key = _scalar(key) if key[0] in "\"'" else key
+                if not self._takes(key):
+                    break
+                frame.key = key
+            if mark is None:
+                return self._open_value(frame, text, match.end(), final)
             if frame.key is None:
                 frame.items.append(value)
             else:
@@ -174,10 +187,7 @@ class LiteralReader:
     def _open_value(self, frame: Frame, text: str, pos: int, final: bool) -> int:
         char = text[pos]
         if char in "[{(":
-            if len(self._stack) >= MAX_DEPTH:
-                return self._fail(f"it is nested deeper than {MAX_DEPTH} brackets", pos)
-            self._stack.append(Frame(char, char == "{"))
-            return pos + 1
+            return self._open_bracket(char, pos)
         if char in ")]}":
             return self._closer(char, pos)
         if char == ",":
@@ -205,6 +215,14 @@ class LiteralReader:
         self._state = _RAW
         return pos
 
+    def _open_bracket(self, char: str, pos: int) -> int:
+        if len(self._stack) >= MAX_DEPTH:
+            return self._fail(f"it is nested deeper than {MAX_DEPTH} brackets", pos)
+        if len(self._stack) == 1:
+            self._bracket, self._bracket_at = [], pos
+        self._stack.append(Frame(char, char == "{"))
+        return pos + 1
+
     def _open_comment(self, resume: int, pos: int) -> int:
         if self._mend("skipped a comment"):
             self._resume = resume
@@ -213,12 +231,10 @@ class LiteralReader:
 
     def _after(self, text: str, pos: int, final: bool) -> int:
         """A value was read; a comma, a closing bracket or the `:` of a key comes next."""
-        begin = pos
-        pos = blanks(text, pos)
-        if pos > begin and self._source and self._source[-1] != " ":
-            self._source += " "
-        if pos == len(text):
-            return pos
+        if text[pos].isspace():
+            pos = self._spaced(text, pos)
+            if pos == len(text):
+                return pos
         char, frame = text[pos], self._stack[-1]
         if char == ",":
             self._store(frame)
@@ -227,13 +243,11 @@ class LiteralReader:
             return pos + 1
         if char in ")]}":
             return self._closer(char, pos)
-        if char in ":=" and frame.keyed and frame.key is None and isinstance(self._value, str):
+        if char in ":=" and frame.keyed and frame.key is None and (self._strings or isinstance(self._value, str)):
             if char == "=" and pos + 1 == len(text) and not final:
                 return pos
             arrow = text.startswith("=>", pos)
-            if self._set_key(frame, self._value) and (not arrow or self._mend("read '=>' as '='")):
-                self._value = NOTHING
-                self._source = ""
+            if self._set_key(frame, self._take()) and (not arrow or self._mend("read '=>' as '='")):
                 frame.hinted = char == ":" and frame.opener == "("
                 self._state = _EXPECT
             return pos + 1 + arrow
@@ -242,21 +256,38 @@ class LiteralReader:
                 return pos
             if _COMMENT_OPEN.match(text, pos):
                 return self._open_comment(_AFTER, pos)
-        if not self._source or char in ":=":
-            return self._fail(f"{char!r} follows a value", pos)
-        if char in "\"'":
+        if char in "\"'" and self._source:
             self._quote, self._prefix = char, ""
-            self._parts = [self._body]
             self._state = _STRING_BODY
             return pos + 1
-        self._parts = [self._source]
-        self._value = NOTHING
+        return self._goes_on(text, pos, final)
+
+    def _goes_on(self, text: str, pos: int, final: bool) -> int:
+        """The value was the beginning of an expression: `"a" + b`, `(1 + 2) / 3`, `(x) => x`."""
+        if text[pos] == "=" and pos + 1 == len(text) and not final:
+            return pos
+        written = self._source
+        if not written and self._bracket_at >= 0 and len(self._stack) == 1:
+            written = ["".join(self._bracket) + text[self._bracket_at : pos]]
+        if not written or (text[pos] in ":=" and not text.startswith("=>", pos)):
+            return self._fail(f"{text[pos]!r} follows a value", pos)
+        self._take()
+        self._parts = written
         self._assigned = True
         self._state = _RAW
         return pos
 
+    def _spaced(self, text: str, pos: int) -> int:
+        """Where the blanks after a value end."""
+        if self._source and self._source[-1] != " ":
+            self._source.append(" ")
+        return blanks(text, pos)
+
+    def _takes(self, key: str) -> bool:
+        return self._keys is None or len(self._stack) > 1 or (key in self._keys and key not in self.root.pairs)
+
     def _set_key(self, frame: Frame, key: str) -> bool:
-        if self._keys is not None and len(self._stack) == 1 and (key not in self._keys or key in frame.pairs):
+        if not self._takes(key):
             self.failed = f"the key {key[:40]!r} does not belong to a call"
             return False
         frame.key = key
@@ -264,14 +295,24 @@ class LiteralReader:
 
     def _store(self, frame: Frame) -> None:
         """Puts the value just read into its bracket."""
-        if self._value is not NOTHING:
-            if frame.key is not None:
-                frame.pairs[frame.key] = self._value
-                frame.key = None
-            else:
-                frame.items.append(self._value)
-        self._value = NOTHING
-        self._source = ""
+        value = self._take()
+        if frame is self.root:
+            self._bracket_at = -1
+        if value is NOTHING:
+            return
+        if frame.key is not None:
+            frame.pairs[frame.key] = value
+            frame.key = None
+        else:
+            frame.items.append(value)
+
+    def _take(self) -> Any:
+        """The value just read, or `NOTHING`; strings beside each other are one."""
+        value, self._value = self._value, NOTHING
+        if self._strings:
+            value = "".join(self._strings)
+            self._strings, self._source = [], []
+        return value
 
     def _closer(self, char: str, pos: int) -> int:
         """A closing bracket; one that does not fit closes what it can (lenient)."""
@@ -373,9 +414,8 @@ class LiteralReader:
 
     def _end_string(self, pos: int) -> int:
         body = "".join(self._parts)
-        self._body = body
-        self._source = f"{self._quote}{body}{self._quote}"
-        self._value = body if "r" in self._prefix else unescape(body)
+        self._source.append(f"{self._quote}{body}{self._quote}")
+        self._strings.append(body if "r" in self._prefix else unescape(body))
         self._parts = []
         self._state = _AFTER
         return pos
@@ -407,7 +447,7 @@ class LiteralReader:
                 return self._fail(f"{char!r} closes no bracket", end)
         elif char in ":=":
             return self._raw_key(text, end, final)
-        elif char == "," and not self._assigned and "".join(self._parts).lstrip().startswith("lambda "):
+        elif char == "," and not self._assigned and "".join(self._parts[:7]).startswith("lambda "):
             pass
         else:
             self._end_raw()
@@ -487,6 +527,11 @@ def read_object(text: str) -> tuple[dict[str, Any], list[str]] | None:
     if not reader.done or end != len(text) or reader.root.items:
         return None
     return reader.root.pairs, reader.repaired
+
+
+def _scalar(text: str) -> Any:
+    """The value of a string, number or constant; `NOTHING` for a number that Python cannot hold."""
+    return unescape(text[1:-1]) if text[0] in "\"'" else plain(text)
 
 
 def _body_end(quote: str, text: str, pos: int) -> int:

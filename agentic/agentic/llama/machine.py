@@ -71,6 +71,7 @@ class Machine:
         self._buffer = ""
         self._lead: list[str] = []
         self._last = " "
+        self._quoted = False  # an odd number of quotation marks stands on the line
         self._ticks = "`"
         self._failures = 0
         self._run = Run(live=False)
@@ -123,6 +124,8 @@ class Machine:
         if text:
             self._content.append(text)
             self._last = text[-1]
+            line = text.rfind("\n") + 1
+            self._quoted = (self._quoted and not line) != bool(text.count('"', line) % 2)
             self.out.append(text)
 
     def _flush_lead(self) -> None:
@@ -178,10 +181,13 @@ class Machine:
             form = "" if before in _QUOTES else self._form(text, pos, final, prose=True)
             if form:
                 self._emit(text[begin:pos])
-                if form != _HOLD:
+                begin = pos
+                if form == _HOLD:
+                    return pos
+                if not self._quoted:
                     self._run = Run(whole=form != "tag")
                     self._state = self._item
-                return pos
+                    return pos
             pos += 1
         self._emit(text[begin:])
         return len(text)
@@ -348,7 +354,8 @@ class Machine:
         if char == "]" and run.bracket:
             run.bracket = False
             return pos + 1
-        if char in ")]}>" and not self._strict and run.strays < MAX_STRAYS:
+        in_prose = run.whole and self._content  # there, one bracket more belongs to the text around the call
+        if char in ")]}>" and not self._strict and not in_prose and run.strays < MAX_STRAYS:
             run.strays += 1
             run.calls[-1].mend(f"ignored a stray {char!r}")
             return pos + 1

@@ -54,6 +54,12 @@ class Block:
         self.estimate = sum(map(_estimate, self.segments))
         self._ids: tuple[Tokenizer, array[int]] | None = None
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Block) and (self.segments, self.images) == (other.segments, other.images)
+
+    def __hash__(self) -> int:
+        return hash(self.segments)
+
     def ids(self, tokenizer: Tokenizer) -> array[int]:
         """Its token ids."""
         if self._ids is None or self._ids[0] is not tokenizer:

@@ -15,8 +15,9 @@ _OBJECT_PART = r"\{\s{0,64}+(?:[\"'][a-z]{0,10}+(?:[\"']\s{0,8}+)?+)?+"
 
 HOT: Final = re.compile(r"\[(?=[A-Za-z_{\s]|\Z)|\{(?=[\"'\s]|\Z)|<(?=f|\Z)|`")
 """Where a call or code in Markdown can begin in prose."""
-LIST: Final = re.compile(rf"\[\s{{0,64}}+(?={_OBJECT}|({_NAME})\s{{0,4}}+\()")
-LIST_PART: Final = re.compile(rf"\[\s{{0,64}}+(?:{_OBJECT_PART}|{_NAME}\s{{0,4}}+)?+")
+_LIST = r"\[\s{0,64}+(?:\[\s{0,64}+)?+"  # some models write a list of lists
+LIST: Final = re.compile(rf"{_LIST}(?={_OBJECT}|({_NAME})\s{{0,4}}+\()")
+LIST_PART: Final = re.compile(rf"{_LIST}(?:{_OBJECT_PART}|{_NAME}\s{{0,4}}+)?+")
 OBJECT: Final = re.compile(_OBJECT)
 OBJECT_PART: Final = re.compile(_OBJECT_PART)
 NAMED: Final = re.compile(rf"({_NAME})(?:\s{{0,4}}+(\()|(?=\{{[\"']))")

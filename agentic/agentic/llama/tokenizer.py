@@ -69,11 +69,14 @@ class Tokenizer:
 
         Args:
             text: Of any length.
-            allowed_special: Whether the names of special tokens in the text become these tokens: none, all, or those
-                named. Never True for text from outside.
+            allowed_special: Whether the names of special tokens in the text become these tokens: none, all (True or
+                `"all"`), or those named. Never all for text from outside.
         """
         allowed: Literal["all"] | set[str]
-        allowed = "all" if allowed_special is True else set(allowed_special or ())
+        if allowed_special is True or allowed_special == "all":
+            allowed = "all"
+        else:
+            allowed = {allowed_special} if isinstance(allowed_special, str) else set(allowed_special or ())
         if len(text) <= _LONGEST_RUN:
             return self._encoding.encode(text, allowed_special=allowed, disallowed_special=())
         ids: list[int] = []
@@ -91,7 +94,7 @@ class Tokenizer:
         try:
             return self._encoding.decode(known)
         except (KeyError, OverflowError, TypeError) as error:
-            raise CodecError(f"There is no token {error}: ids go from 0 to {VISION_IMAGE_ID}.") from None
+            raise CodecError(f"An id is no token ({error}): they go from 0 to {VISION_IMAGE_ID:,}.") from None
 
 
 @cache
