@@ -79,7 +79,7 @@ NEIGHBOURS = {
     "context": {"recall"},
     "history": {"context", "recall"},
     "journal": {"history"},
-    "safeguard": {"journal", "setup"},
+    "safeguard": {"journal", "recall", "setup"},
     "learning": {"history"},
     "setup": {"context", "recall"},
     "orchestrator": {"context", "execution", "journal", "recall", "safeguard", "setup"},

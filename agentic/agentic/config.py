@@ -7,6 +7,7 @@ models:
     endpoint: ${env.VLLM_URL:=http://127.0.0.1:8000/v1}
     api_key: ${env.VLLM_KEY}
   small: local/default                      # the short form
+  guard: {model: "ollama/llama-guard3:8b", endpoint: "http://127.0.0.1:11434"}
 store: sessions.db                          # a path or a URL; null keeps sessions in memory
 mcp:                                        # servers: the toolgroups mcp::files and mcp::issues
   files:
@@ -21,7 +22,7 @@ banks:                                      # memory: bank::docs for an agent's 
     embedding: wordllama
   glossary: {kind: keyword}
 shields:                                    # for a server's clients: their name, and what is behind it
-  meta-llama/Llama-Guard-3-8B: llama_guard::ollama/llama-guard3:8b
+  meta-llama/Llama-Guard-3-8B: llama_guard::guard  # a guard that is a model of this file
 toolgroups: [builtin::websearch, mcp::files]  # what a server offers; left out: everything
 server: {port: 8321}                        # agentic serve
 ```
@@ -163,7 +164,8 @@ class Config(_Strict):
         store: Where sessions are kept, as for `Agent(store=…)`.
         mcp: MCP servers by their names; each is the toolgroup `mcp::name`.
         banks: Memory banks by their names; each is the bank `bank::name` and the toolgroup `rag::name`.
-        shields: Shields by the ids that a server's clients use, each with its id here, such as `llama_guard`.
+        shields: Shields by the ids that a server's clients use, each with its id here, such as `llama_guard`;
+            `llama_guard::NAME` is a guard on one of `models`.
         toolgroups: The toolgroups that a server offers; default: all that are installed.
         server: What `agentic serve` does.
     """

@@ -19,6 +19,7 @@ from .types.records import PromptDelta, Record, StepClosed, StepOpened, TurnClos
 from .types.steps import (
     Failure,
     Generation,
+    Hit,
     InferenceStep,
     Judgement,
     MemoryRetrievalStep,
@@ -199,7 +200,7 @@ class History:
         if found is None or not isinstance(last, UserMessage) or not last.context:
             return
         hits = [
-            replace(hit, title="", text=text_of(repaired[str(i)])) if str(i) in repaired else hit
+            Hit(text_of(repaired[str(i)]), hit.score, "") if str(i) in repaired else hit
             for i, hit in enumerate(found.hits[: found.shown])
         ]
         inserted, _ = as_context(hits, tokens=len(found.inserted))

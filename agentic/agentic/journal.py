@@ -13,7 +13,7 @@ from .types.content import storable
 from .types.errors import AgenticError, IllegalStep, words
 from .types.events import Event, StepCompleted, StepStarted, ToolCallCompleted, ToolCallStarted
 from .types.records import CallClosed, CallOpened, PromptDelta, Record, StepClosed, StepOpened, TurnClosed
-from .types.steps import Failure, Outcome, Step, StepType, ToolExecutionStep
+from .types.steps import Failure, Outcome, ShieldCallStep, Step, StepType, ToolExecutionStep
 from .types.tools import ToolCall, ToolResponse
 
 Emit = Callable[[Event], None]
@@ -101,7 +101,8 @@ class Journal:
 
     def open_step(self, step: Step, prompt: PromptDelta | None = None) -> None:
         """Logs that a step begins."""
-        self.log(StepOpened(step=step, prompt=prompt), StepStarted(step.step_id, StepType(step.step_type)))
+        touchpoint = step.touchpoint if isinstance(step, ShieldCallStep) else None
+        self.log(StepOpened(step=step, prompt=prompt), StepStarted(step.step_id, StepType(step.step_type), touchpoint))
 
     def open_tool_step(self) -> None:
         """Logs that the last message's calls are carried out, unless that step is open already."""

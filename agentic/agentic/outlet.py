@@ -21,6 +21,9 @@ of it, or at once, so that a violation only ends the turn."""
 
 SHORTEST, LONGEST = 80, 400
 """Characters of a segment: it ends with a sentence, or where one is too long with a word."""
+GROWTH = 8
+"""A segment is at least one part in so many of what was cleared before it, so that all looks together are at no more
+than `GROWTH + 1` times the answer: at each of its sentences anew, cost would grow with the square of its length."""
 
 _END = re.compile(r"[.!?…।॥؟۔][\"'”’)\]]*\s|\n|[。！？]")  # noqa: RUF001
 
@@ -121,15 +124,15 @@ class Outlet:
 
     def _segment(self) -> int:
         """Where the next segment ends; 0 while there is none."""
-        fresh = self._text[self._seen :]
-        if len(fresh) < SHORTEST:
+        least = self._seen + max(SHORTEST, self._seen // GROWTH)
+        if len(self._text) < least:
             return 0
-        ends = [found.end() for found in _END.finditer(fresh)]
-        if ends and ends[-1] >= SHORTEST:
-            return self._seen + ends[-1]
-        if len(fresh) < LONGEST:
+        end = max((found.end() for found in _END.finditer(self._text, self._seen)), default=0)
+        if end >= least:
+            return end
+        if len(self._text) < least + LONGEST - SHORTEST:
             return 0
-        return self._seen + (fresh.rfind(" ") + 1 or len(fresh))
+        return self._text.rfind(" ", least) + 1 or len(self._text)
 
     def _send(self, text: str) -> None:
         self.sent += len(text)

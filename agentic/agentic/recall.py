@@ -128,7 +128,7 @@ def as_context(hits: Sequence[Hit], *, after: int = 0, tokens: int = 4096) -> tu
     room = tokens * BYTES_PER_TOKEN
     parts: list[str] = []
     for number, hit in enumerate(hits, after + 1):
-        head, body = f"[{number}] {_where(hit)}", quoted(hit.text)
+        head, body = f"[{number}] {where(hit)}".rstrip(), quoted(hit.text)
         size = len(f"{head}\n{body}\n\n".encode())
         if size > room and not parts:
             body = body.encode()[:room].decode(errors="ignore") + "\n> […]"
@@ -174,7 +174,7 @@ def _merged(lists: Sequence[Sequence[Hit]]) -> tuple[Hit, ...]:
     return tuple(by_text.values())
 
 
-def _where(hit: Hit) -> str:
+def where(hit: Hit) -> str:
     """Where a hit is from, on one line; brackets are left to the numbers."""
     title = hit.title or hit.document_id
     headings = hit.position.get("headings") or ()

@@ -22,6 +22,7 @@ from .journal import Journal, new_id, now
 from .judging import ask
 from .outlet import Outlet
 from .protocols import Revealing, Shield
+from .recall import where
 from .setup import Setup
 from .types.content import Content, Image, Text, text_of
 from .types.events import StepCompleted, TextDelta
@@ -178,7 +179,7 @@ class Safeguard:
                 found = next(step for step in reversed(state.turn.steps) if isinstance(step, MemoryRetrievalStep))
                 asked = replace(messages[-1], context=None) if isinstance(messages[-1], UserMessage) else messages[-1]
                 for number, hit in enumerate(found.retrieval.hits[: found.retrieval.shown] if found.retrieval else ()):
-                    text = f"{hit.title}\n\n{hit.text}" if hit.title else hit.text
+                    text = f"{where(hit)}\n\n{hit.text}"
                     yield Subject(str(number), (*messages[:-1], asked, ToolResponse("", hit.bank or "memory", text)))
             case Touchpoint.OUTPUT:
                 yield Subject("", (*messages[:-1], AssistantMessage(messages[-1].text)))

@@ -11,7 +11,7 @@ from . import plugins
 from .protocols import Revealing, Shield
 from .threads import run_in_thread
 from .types.errors import ConfigError
-from .types.messages import Message
+from .types.messages import Message, UserMessage
 from .types.steps import OnError, SafetyViolation, Touchpoint, Verdict
 
 Said: TypeAlias = bool | str | SafetyViolation | Verdict | None
@@ -79,7 +79,7 @@ class FunctionShield:
         Raises:
             TypeError: It returned something that is no verdict.
         """
-        judged: Any = list(messages) if self._takes_messages else messages[-1].text
+        judged: Any = list(messages) if self._takes_messages else _said(messages[-1])
         if inspect.iscoroutinefunction(self._function):
             said = await self._function(judged)
         else:
@@ -183,6 +183,12 @@ def _places(each: Shield, name: str) -> frozenset[Touchpoint]:
         looks = ", ".join(sorted(own)) or "nothing"
         raise ConfigError(f"The shield {each.shield_id!r} looks at {looks}, so it cannot be one of {name}.")
     return places
+
+
+def _said(message: Message) -> str:
+    """A message's text, and the text that came with it."""
+    context = message.context if isinstance(message, UserMessage) else None
+    return "\n\n".join(filter(None, (message.text, context)))
 
 
 def _takes_messages(function: Judge, name: str) -> bool:

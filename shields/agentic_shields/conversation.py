@@ -6,8 +6,9 @@ import json
 from collections.abc import Callable, Sequence
 from itertools import islice
 
+from agentic.llama.neutral import neutralise
 from agentic.types import AssistantMessage, Content, Message, SystemMessage, Text, UserMessage
-from agentic.types.content import images_of
+from agentic.types.content import images_of, text_of
 
 
 def written(message: Message) -> str:
@@ -24,15 +25,22 @@ def written(message: Message) -> str:
 
 
 def masked(message: Message, change: Callable[[str], str]) -> Content:
-    """A message's content with its texts changed."""
+    """A message's content with its texts changed; those that must change together become one: models read them so."""
     if isinstance(message.content, str):
         return change(message.content)
-    return tuple(Text(change(part.text)) if isinstance(part, Text) else part for part in message.content)
+    apart = tuple(Text(change(part.text)) if isinstance(part, Text) else part for part in message.content)
+    whole = change(message.text)
+    if text_of(apart) == whole:
+        return apart
+    return (*(part for part in message.content if not isinstance(part, Text)), Text(whole))
 
 
 def quoted(messages: Sequence[Message], window: int) -> str:
-    """The end of a conversation for a model that judges it: a line behind `> ` cannot pass for anything else."""
-    return "\n\n".join(_quoted(message) for message in spoken_last(messages, window))
+    """The end of a conversation for a model that judges it: a line behind `> ` cannot pass for anything else.
+
+    Special tokens are broken, for a server's template would take what somebody typed for its own.
+    """
+    return neutralise("\n\n".join(_quoted(message) for message in spoken_last(messages, window)))
 
 
 def spoken_last(messages: Sequence[Message], window: int) -> Sequence[Message]:

@@ -6,11 +6,11 @@ import asyncio
 import re
 from collections.abc import Iterable, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 
 from agentic.inference import Retries, connect, generate
 from agentic.protocols import Inference
 from agentic.types import (
-    AssistantMessage,
     Completion,
     ConfigError,
     InferenceRequest,
@@ -26,14 +26,16 @@ from agentic.types.errors import describe
 from agentic.types.steps import OnError
 
 from .conversation import masked, quoted, written
-from .patterns import checked, spans
+from .injection.hidden import visible
+from .injection.phrases import LOOKALIKES
+from .patterns import apart, checked, spans
 
 _REFUSAL = SafetyViolation().user_message
 _FAIL = re.compile(r"[\W_]*FAIL(?![A-Z])", re.IGNORECASE)
 
 
 class WordShield:
-    """Objects to words and patterns, or masks them.
+    """Objects to words and patterns, or masks them. Characters that are not seen, or pass for others, hide no match.
 
     Args:
         words: Whole words or phrases, whatever their case; white space in one stands for any.
@@ -73,23 +75,29 @@ class WordShield:
         self._refusal = refusal
 
     async def check(self, messages: Sequence[Message]) -> Verdict:
-        """Looks at the last message's text and at the arguments of its calls."""
+        """Looks at the last message's text and context, and at the arguments of its calls; only text can be masked."""
         message = messages[-1]
-        text = written(message)
-        found = next((places[0] for pattern in self._patterns if (places := spans(pattern, text))), None)
-        if found is None:
-            return Verdict(self.shield_id)
-        if self._mask is None or (isinstance(message, AssistantMessage) and message.tool_calls):
-            matched = text[slice(*found)][:100]
-            metadata = {"violation_type": "words", "matched": matched}
-            return Verdict(self.shield_id, SafetyViolation(self._refusal, metadata), raw=matched)
-        return Verdict(self.shield_id, replacement=masked(message, self._masked))
+        text = written(message if self._mask is None else replace(message, content=""))
+        if found := self._places(text):
+            violation = SafetyViolation(self._refusal, {"violation_type": "words"})  # callers see it: no word of it
+            return Verdict(self.shield_id, violation, raw=text[slice(*found[0])][:100])
+        content = message.content if self._mask is None else masked(message, self._masked)
+        return Verdict(self.shield_id, replacement=None if content == message.content else content)
 
     def _masked(self, text: str) -> str:
-        for pattern in self._patterns:
-            for start, end in reversed(spans(pattern, text)):
-                text = text[:start] + (self._mask or "") + text[end:]
+        for start, end in reversed(self._places(text)):
+            text = text[:start] + (self._mask or "") + text[end:]
         return text
+
+    def _places(self, text: str) -> list[tuple[int, int]]:
+        """Where something matches, in order: in the text as it is, as it is seen, and as it is read."""
+        seen, where = visible(text)
+        found = [span for pattern in self._patterns for span in spans(pattern, text)]
+        for read in {seen, seen.translate(LOOKALIKES)} - {text}:
+            found += [
+                (where[start], where[end - 1] + 1) for pattern in self._patterns for start, end in spans(pattern, read)
+            ]
+        return apart(found)
 
 
 class RubricShield:

@@ -9,7 +9,7 @@ in overlapping pieces.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib import import_module
 from typing import Any
 
@@ -64,13 +64,18 @@ def spans(pattern: re.Pattern[str], text: str) -> list[tuple[int, int]]:
         for match in pattern.finditer(text, start, end):
             if match.start() < match.end() and not match.end() == end < len(text):
                 found.add(match.span())  # what reaches a piece's end may go on: the next piece shows it
-    apart: list[tuple[int, int]] = []
+    return apart(found)
+
+
+def apart(found: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Spans in order; those that overlap are one."""
+    merged: list[tuple[int, int]] = []
     for first, last in sorted(found):
-        if apart and first < apart[-1][1]:
-            apart[-1] = (apart[-1][0], max(last, apart[-1][1]))
+        if merged and first < merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(last, merged[-1][1]))
         else:
-            apart.append((first, last))
-    return apart
+            merged.append((first, last))
+    return merged
 
 
 def _nodes(parsed: Any, *, inside: bool) -> Iterator[tuple[Any, bool]]:

@@ -12,6 +12,7 @@ import hashlib
 import hmac
 import importlib.util
 import json
+import logging
 import re
 import secrets
 import threading
@@ -112,7 +113,7 @@ class PIIShield:
         return f"PIIShield({self._action!r})"
 
     async def check(self, messages: Sequence[Message]) -> Verdict:
-        """Judges the last message.
+        """Judges the last message. Data in a user's context is never masked: `mask` blocks it there.
 
         Raises:
             InvalidInput: It is too long.
@@ -134,27 +135,28 @@ class PIIShield:
         last = messages[-1]
         given = set() if isinstance(last, UserMessage) else _given(messages)
         masked: dict[str, str] = {}
-        kinds: Counter[str] = Counter()
+        found = functools.cache(self._found)  # each text is read once
 
         def change(text: str) -> str:
             parts, done = [], 0
-            for start, end, kind in self._found(text):
+            for start, end, kind in found(text):
                 value = text[start:end]
                 placeholder = self._placeholder(kind, value)
                 masked[placeholder] = value
-                kinds[kind] += 1
                 parts += [_disarmed(text[done:start], given), placeholder]
                 done = end
             return "".join([*parts, _disarmed(text[done:], given)])
 
-        for text in self._arguments(last):
-            kinds.update(kind for _, _, kind in self._found(text))
+        beside = found((isinstance(last, UserMessage) and last.context) or "")
+        called = (place for text in self._arguments(last) for place in found(text))
+        kinds = Counter(kind for _, _, kind in (*found(last.text), *beside, *called))
         content = with_texts(last, change)
         changed = self._action == "mask" and content != last.content
         if not kinds:
             return Verdict(self.shield_id, replacement=content if changed else None)
         metadata = {"violation_type": "pii", "kinds": sorted(kinds)}
-        level: Literal["error", "info"] = "error" if self._action == "block" else "info"
+        blocks = self._action == "block" or (self._action == "mask" and beside)
+        level: Literal["error", "info"] = "error" if blocks else "info"
         text = f"I stopped, because of personal data ({', '.join(sorted(kinds))})."
         return Verdict(
             self.shield_id,
@@ -240,6 +242,7 @@ def _analyzer(entities: tuple[str, ...]) -> Any:
     from presidio_analyzer import predefined_recognizers as known
     from presidio_analyzer.nlp_engine import SpacyNlpEngine
 
+    logging.getLogger("presidio-analyzer").setLevel(logging.WARNING)  # at DEBUG it writes down what it found
     suffixes = tldextract.TLDExtract(cache_dir=None, suffix_list_urls=())
 
     class Email(known.EmailRecognizer):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -169,10 +170,14 @@ def test_the_raw_prompt_byte_for_byte() -> None:
 )
 def test_what_is_judged_cannot_speak_for_others_or_end_the_conversation(attack: str) -> None:
     brain = GuardBrain()
-    with VLLMServer(brain) as server:
+    with VLLMServer(brain) as server, OpenAIServer(brain) as other:
         verdict = judge(LlamaGuard("raw/test", endpoint=server.url), f"a poison cloud {attack}")
-    assert codes(verdict) == ["S9"]
+        chat = judge(LlamaGuard("openai/test", endpoint=other.url), f"a poison cloud {attack}")
+    assert codes(verdict) == codes(chat) == ["S9"]
     assert verdict.prompt.count("<END CONVERSATION>") == 1
+    (said,) = json.loads(chat.prompt)["messages"]  # the server's template writes it as it is
+    assert said["content"] == inert(f"a poison cloud {attack}") != f"a poison cloud {attack}"
+    assert "<|" not in said["content"]
     assert inert("Superuser: yes; a User list; <b>") == "Superuser: yes; a User list; <b>"
 
 
@@ -232,6 +237,9 @@ def test_the_table_of_sizes() -> None:
         ({"window": 0}, "window"),
         ({"threshold": 1.5}, "threshold"),
         ({"timeout": 0}, "time-out"),
+        ({"size": "8b"}, "size 8B, 1B, 11B-Vision"),
+        ({"mode": "completion"}, "mode is chat or raw"),
+        ({"on_error": "ignore"}, "on_error block or allow"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(options: dict[str, Any], problem: str) -> None:
@@ -252,6 +260,19 @@ def test_the_model_comes_from_the_environment_or_the_id(monkeypatch: pytest.Monk
             with Agent(ScriptedModel(), shields=[name], store=None) as agent:
                 assert agent.run("hurt my neighbour").reason is EndReason.VIOLATION
                 assert agent.describe()["shields"]["user-input"] == [name]
+
+
+def test_a_model_of_run_yaml_keeps_its_endpoint_and_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with OpenAIServer(GuardBrain()) as server:
+        guard = {"model": "openai/guard", "endpoint": server.url, "api_key": "k-123"}
+        options = {"headers": {"x-team": "safety"}}
+        (tmp_path / "run.yaml").write_text(json.dumps({"models": {"guard": {**guard, "options": options}}}))
+        with Agent(ScriptedModel(), shields=["llama_guard::guard"], store=None) as agent:
+            assert agent.run("hurt my neighbour").reason is EndReason.VIOLATION
+    (asked,) = server.requests
+    assert (asked.headers["authorization"], asked.headers["x-team"]) == ("Bearer k-123", "safety")
+    assert asked.json["model"] == "guard"
 
 
 # -- what its answers mean --------------------------------------------------------------------------------------------

@@ -104,6 +104,14 @@ def test_parts_of_content_are_masked() -> None:
     assert verdict.replacement[0] == Text("a ")
 
 
+def test_data_in_several_texts_is_masked_and_in_a_context_blocked() -> None:
+    verdict = check(PIIShield(), UserMessage((Text("a ann@exam"), Text("ple.com"))))
+    assert isinstance(verdict.replacement, tuple)
+    assert "ann@" not in repr(verdict.replacement)
+    assert check(PIIShield(), UserMessage("Hi", context="ann@example.com")).blocked
+    assert not check(PIIShield("detect"), UserMessage("Hi", context="ann@example.com")).blocked
+
+
 @pytest.mark.parametrize("text", ["", "  ", "\ud800", "\0", "a@" * 3000, "1" * 20_000, "<EMAIL_", "@" * 5000])
 def test_odd_texts_are_judged(text: str) -> None:
     check(PIIShield(), UserMessage(text))
@@ -123,6 +131,12 @@ def test_many_ask_at_once() -> None:
     assert [list(verdict.masked.values()) for verdict in asyncio.run(many())] == [
         [f"x{n}@example.com"] for n in range(8)
     ]
+
+
+def test_nothing_that_was_found_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG")
+    check(PIIShield(), UserMessage("Mail ann@example.com."))
+    assert "ann@" not in caplog.text
 
 
 def test_nothing_is_fetched(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -90,8 +90,8 @@ class Bank:
 
     name = "docs"
 
-    def __init__(self, text: str, title: str = "") -> None:
-        self.hit = Hit(text, 1.0, "manual.pdf", title=title)
+    def __init__(self, text: str, **more: Any) -> None:
+        self.hit = Hit(text, 1.0, **{"document_id": "manual.pdf", **more})
 
     async def aquery(self, query: str, *, k: int = 5) -> Sequence[Hit]:
         return [self.hit]
@@ -150,7 +150,7 @@ def test_a_turn_passes_every_touchpoint_in_order() -> None:
         *("user-input", "memory_retrieval", "retrieval", "assistant-output", "inference", "tool-call"),
         *("tool_execution", "tool-result", "assistant-output", "inference"),
     ]
-    assert looks.seen == ["Tea?", "A passage.", "Wait. ", "{'text': 'tea'}", "tea", "Tea it is."]
+    assert looks.seen == ["Tea?", "manual.pdf\n\nA passage.", "Wait. ", "{'text': 'tea'}", "tea", "Tea it is."]
     model.assert_complete()
 
 
@@ -234,6 +234,11 @@ def test_a_function_is_a_shield(function: Callable[[Any], Any]) -> None:
     assert mine.run("a bomb").reason is EndReason.VIOLATION
     assert mine.run("a flower").text == "fine"
     model.assert_complete()
+
+
+def test_a_function_is_shown_what_came_with_a_message() -> None:
+    verdict = asyncio.run(FunctionShield(_boolean).check([UserMessage("Sum it up.", context="a bomb")]))
+    assert verdict.blocked
 
 
 def test_the_decorator_takes_options_and_leaves_a_callable() -> None:
@@ -434,7 +439,16 @@ def test_the_same_repairs_are_not_asked_for_again() -> None:
 # -- memory -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("bank", [Bank("How to build a bomb."), Bank("harmless", title="The bomb book")])
+@pytest.mark.parametrize(
+    "bank",
+    [
+        Bank("How to build a bomb."),
+        Bank("harmless", title="The bomb book"),
+        Bank("harmless", document_id="a bomb"),
+        Bank("harmless", source="bomb.pdf"),
+        Bank("harmless", position={"headings": ["Making", "a bomb"]}),
+    ],
+)
 def test_what_memory_finds_is_screened_before_the_model_sees_it(bank: Bank) -> None:
     mine, model = agent("later", memory=[bank], input_shields=[Words(touchpoints=ALL)])
     session = mine.session()
@@ -447,13 +461,8 @@ def test_what_memory_finds_is_screened_before_the_model_sees_it(bank: Bank) -> N
 
 
 def test_a_passage_is_repaired_in_its_place() -> None:
-    mine, model = agent(
-        "ok",
-        memory=[
-            Bank("Ask Ada."),
-        ],
-        shields=[Masks(touchpoints=ALL)],
-    )
+    bank = Bank("Ask Ada.", document_id="Ada", title="By Ada", source="Ada.pdf", position={"headings": ["Ada"]})
+    mine, model = agent("ok", memory=[bank], shields=[Masks(touchpoints=ALL)])
     turn = mine.run("Who?")
     (message,) = model.requests[0].messages
     assert isinstance(message, UserMessage)
@@ -577,6 +586,28 @@ def test_however_an_answer_is_cut_nothing_is_seen_before_it_was_cleared(
     assert shown == outlet.shown == whole[: outlet.sent]
     assert "bomb" not in shown
     assert not outlet.objected or "bomb" in whole
+
+
+@pytest.mark.parametrize("word", ["word ", "x", "So it is. ", "x\n"])
+def test_what_shields_look_at_grows_with_the_answer_and_not_with_its_square(word: str) -> None:
+    looked: list[int] = []
+
+    async def look(text: str) -> tuple[Verdict, ...]:
+        looked.append(len(text))
+        return ()
+
+    async def main() -> int:
+        async with Outlet("step", "segments", look, lambda event: None) as outlet:
+            for _ in range(20_000 // len(word)):
+                outlet.feed(word)
+                for _ in range(3):
+                    await asyncio.sleep(0)
+        return outlet.sent
+
+    sent = asyncio.run(main())
+    assert sent >= 14_000
+    assert sum(looked) <= 9 * 20_000
+    assert looked[0] <= 400
 
 
 @pytest.mark.parametrize(("mode", "seen"), [("whole", []), ("stream", [*SENTENCES, "A bomb."])])

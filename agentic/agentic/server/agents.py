@@ -255,8 +255,9 @@ class Agents:
             tools=[*groups, *client_tools],
             tool_choice=choice,
             memory=memory,
-            input_shields=[await self._shields.shield(name) for name in config.input_shields or ()],
-            output_shields=[await self._shields.shield(name) for name in config.output_shields or ()],
+            **await self._shields.for_agent(
+                config.input_shields or (), config.output_shields or (), client_tools=bool(client_tools)
+            ),
             sampling=config.sampling_params.engine(),
             limits=Limits(max_infer_iters=config.max_infer_iters or 10),
             store=self._store,

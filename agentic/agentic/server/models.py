@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeAlias
 
 from .. import plugins
 from ..agent import DEFAULT_MODEL
-from ..config import ModelConfig
+from ..config import Config, ModelConfig
 from ..inference import connect
 from ..protocols import Embedder, Inference
 from ..stack import Stack
@@ -107,6 +107,11 @@ class Models:
         if model_id not in self._embedders:
             self._embedders[model_id] = self._embedder(entry)
         return self._embedders[model_id]
+
+    async def config(self) -> Config:
+        """The stack's configuration, with the models that clients have registered."""
+        known = {name: ModelConfig(model=entry.model) for name, entry in (await self._entries()).items()}
+        return self._stack.config.model_copy(update={"models": {**known, **self._stack.config.models}})
 
     def embedding(self, entry: Entry) -> str:
         """What a bank calls an embedding model: its name in the configuration, which knows more, or its string."""

@@ -56,7 +56,7 @@ class Services:
         self.store = TenantStore(store, tenant)
         self.documents: Documents = self.store.documents
         self.models = Models(stack, self.documents)
-        self.shields = Shields(stack, self.documents)
+        self.shields = Shields(stack, self.documents, self.models)
         self.banks = Banks(stack, self.documents, tenant)
         self.toolgroups = Toolgroups(stack, self.documents, self.banks)
         self.turns = Turns(watch)

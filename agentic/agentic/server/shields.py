@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from .. import plugins
+from ..config import using
 from ..protocols import Shield
 from ..stack import Stack
 from ..store.documents import Documents
-from ..types.errors import InvalidInput, NotFound
+from ..types.errors import ConfigError, InvalidInput, NotFound
+from ..types.steps import OnError, Touchpoint
+from .models import Models
 
 KIND = "shield"
+GUARD = "llama_guard"
+"""The shield behind an id that is the name of a model, as with Llama Stack."""
+_AT_TOOLS = frozenset({Touchpoint.TOOL_CALL, Touchpoint.TOOL_RESULT})
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +29,7 @@ class Entry:
     Attributes:
         shield_id: As clients name it.
         provider_id: Which kind of shield is behind it.
-        provider_shield_id: Its id here, such as `llama_guard::ollama/llama-guard3:1b`.
+        provider_shield_id: Its id here, such as `llama_guard::ollama/llama-guard3:1b`, or the name of a guard's model.
         params: What it was registered with.
     """
 
@@ -38,11 +45,13 @@ class Shields:
     Args:
         stack: The configuration.
         documents: Where registrations are kept.
+        models: Models that guards may be.
     """
 
-    def __init__(self, stack: Stack, documents: Documents) -> None:
+    def __init__(self, stack: Stack, documents: Documents, models: Models) -> None:
         self._stack = stack
         self._documents = documents
+        self._models = models
         self._open: dict[str, Shield] = {}
 
     async def list(self) -> list[Entry]:
@@ -68,30 +77,59 @@ class Shields:
             ConfigError: It cannot be opened.
         """
         entry = await self.get(shield_id)
+        if (given := self._stack.shields.get(shield_id)) is not None:
+            return self._open.setdefault(shield_id, given)
         if shield_id not in self._open:
-            given = self._stack.shields.get(shield_id)
-            if given is None:
-                given = plugins.load("shields", entry.provider_shield_id)(entry.provider_shield_id)
-            self._open[shield_id] = given
+            here, config = await self._here(entry.provider_shield_id), await self._models.config()
+            if shield_id not in self._open:  # no other request was faster
+                with using(config):
+                    self._open[shield_id] = plugins.load("shields", here)(here)
         return self._open[shield_id]
+
+    async def for_agent(
+        self, inputs: Sequence[str], outputs: Sequence[str], *, client_tools: bool = False
+    ) -> dict[str, Any]:
+        """An agent's lists of shields. Clients know two: what looks at tools does so from either of them.
+
+        Args:
+            inputs: The ids of those that look at what users say.
+            outputs: The ids of those that look at answers.
+            client_tools: Whether clients bring results of tools: input, as with Llama Stack.
+
+        Raises:
+            NotFound: There is no shield of one of these ids.
+            ConfigError: One cannot be opened.
+        """
+        entering = [await self.shield(name) for name in inputs]
+        leaving = [await self.shield(name) for name in outputs]
+        unsaid = {id(shield): shield for shield in entering if not _looks(shield)}
+        return {
+            "input_shields": [shield for shield in entering if not _looks(shield) or _looks(shield) - _AT_TOOLS],
+            "output_shields": [shield for shield in leaving if not _looks(shield) or _looks(shield) - _AT_TOOLS],
+            "tool_shields": [
+                *(shield for shield in (*entering, *leaving) if _looks(shield) & _AT_TOOLS),
+                *map(_AtResults, unsaid.values() if client_tools else ()),
+            ],
+        }
 
     async def register(self, shield_id: str, provider_shield_id: str | None, params: Mapping[str, Any]) -> Entry:
         """Adds a shield.
 
         Args:
             shield_id: As clients will name it.
-            provider_shield_id: Its id here; None takes `shield_id`.
+            provider_shield_id: Its id here, or the name of a guard's model; None takes `shield_id`.
             params: Kept and shown.
 
         Raises:
             InvalidInput: The configuration has a shield of that id.
-            ConfigError: There is no such kind of shield.
+            ConfigError: There is neither such a kind of shield nor such a model.
         """
         if shield_id in self._configured():
             raise InvalidInput(f"The configuration has a shield {shield_id!r} already.")
-        here = provider_shield_id or shield_id
+        named = provider_shield_id or shield_id
+        here = await self._here(named)
         plugins.load("shields", here)
-        entry = Entry(shield_id, _kind(here), here, dict(params))
+        entry = Entry(shield_id, _kind(named), named, dict(params))
         await self._documents.put(KIND, shield_id, asdict(entry))
         await self._forget(shield_id)
         return entry
@@ -100,6 +138,20 @@ class Shields:
         """Closes what was opened."""
         for shield_id in list(self._open):
             await self._forget(shield_id)
+
+    async def _here(self, named: str) -> str:
+        """The id here of what a client or the configuration names: a shield, or a guard by its model's name."""
+        if _is_shield(named):
+            return named
+        for entry in await self._models.list():
+            if entry.kind == "llm" and _bare(named) in (_bare(entry.model_id), _bare(entry.provider_model_id)):
+                return f"{GUARD}::{entry.model_id}"
+        if named.partition("/")[0] in plugins.names("inference"):
+            return f"{GUARD}::{named}"
+        raise ConfigError(
+            f"There is no shield {named!r}, and no model of that name that could be a guard.",
+            hint=f"Register the model first, or name a shield: {', '.join(plugins.names('shields'))}.",
+        )
 
     async def _forget(self, shield_id: str) -> None:
         shield = self._open.pop(shield_id, None)
@@ -111,9 +163,38 @@ class Shields:
         return {**self._configured(), **{document.name: Entry(**document.body) for document in registered}}
 
     def _configured(self) -> dict[str, Entry]:
-        given = {name: Entry(name, _kind(shield.shield_id), name) for name, shield in self._stack.shields.items()}
+        given = {name: Entry(name, _provider(shield.shield_id), name) for name, shield in self._stack.shields.items()}
         return {**given, **{name: Entry(name, _kind(here), here) for name, here in self._stack.config.shields.items()}}
 
 
-def _kind(shield_id: str) -> str:
+class _AtResults:
+    """A shield that does not say where it looks, looking at results of tools."""
+
+    touchpoints = frozenset({Touchpoint.TOOL_RESULT})
+
+    def __init__(self, shield: Shield) -> None:
+        self.shield_id = shield.shield_id
+        self.on_error: OnError = getattr(shield, "on_error", "block")
+        self.check = shield.check
+
+
+def _bare(model: str) -> str:
+    """A model's name without whose it is and how it is written: `meta-llama/Llama-Guard-3-8B` is `llama-guard3:8b`."""
+    return re.sub(r"[\W_]", "", model.rpartition("/")[2].lower())
+
+
+def _looks(shield: Shield) -> frozenset[Touchpoint]:
+    """Where a shield says that it looks."""
+    return frozenset(getattr(shield, "touchpoints", None) or ())
+
+
+def _is_shield(named: str) -> bool:
+    return named.partition("::")[0] in {name.removesuffix("::*") for name in plugins.names("shields")}
+
+
+def _kind(named: str) -> str:
+    return _provider(named if _is_shield(named) else GUARD)
+
+
+def _provider(shield_id: str) -> str:
     return shield_id.partition("::")[0].replace("_", "-")

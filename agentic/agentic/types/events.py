@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal, TypeAlias
 
 from .content import Content
-from .steps import Step, StepType
+from .steps import Step, StepType, Touchpoint
 from .tagged import TaggedBy
 from .tools import ToolCall, ToolResponse
 from .turns import Turn
@@ -27,10 +27,11 @@ class TurnStarted:
 
 @dataclass(frozen=True, slots=True)
 class StepStarted:
-    """A step is in the log and its effect begins."""
+    """A step is in the log and its effect begins; of a shield call, `touchpoint` says where it looks."""
 
     step_id: str
     step_type: StepType
+    touchpoint: Touchpoint | None = None
     type: Literal["step_started"] = "step_started"
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from .finding import Finding
 
@@ -54,6 +54,14 @@ def hidden(text: str) -> Iterator[Finding]:
         yield Finding("bidi_override", *found.span())
     if _EMBEDDING.search(text):
         yield from _unbalanced(text)
+
+
+def visible(text: str) -> tuple[str, Sequence[int]]:
+    """The text without characters that are not seen, and where in the text each of its characters stands."""
+    if text.isascii() or not UNSEEN.search(text):
+        return text, range(len(text))
+    where = [index for index, letter in enumerate(text) if not UNSEEN.match(letter)]
+    return "".join(map(text.__getitem__, where)), where
 
 
 def _around(spans: list[tuple[int, int]], position: int) -> list[tuple[int, int]]:

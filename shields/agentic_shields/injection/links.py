@@ -1,8 +1,9 @@
 """Markdown images and links that carry data away: an image is fetched as soon as its answer is shown.
 
 What counts: an address with a blank to be filled in, one with readable text in base64 or hexadecimal, one with words or
-with something from the conversation in its query (images only), or one with a user name. Pictures at plain addresses,
-and sizes, versions, hashes and signatures in a query, carry nothing.
+with something from the conversation in its query (images only, and whatever else HTML fetches by itself), one with a
+user name, or one that is spelled so that it does not look like one. Pictures at plain addresses, and sizes, versions,
+hashes and signatures in a query, carry nothing.
 """
 
 from __future__ import annotations
@@ -16,13 +17,21 @@ from urllib.parse import SplitResult, parse_qsl, unquote, unquote_plus, urlsplit
 from .finding import Finding
 
 _PART = r"(?:[{\[<][^\n(){}\[\]<>]{1,80}+[}\]>]|\([^\s()]{0,200}+\)|[^\s()<>\"'])"  # a blank may hold spaces
-_URL = rf"(?P<url>(?:https?:)?//{_PART}{{1,4000}}+)"
-_INLINE = re.compile(
-    rf"(?P<image>!)?\[[^\[\]\n]{{0,400}}\]\(\s{{0,4}}<?{_URL}>?(?:\s[^()\n]{{0,200}}+)?\)", re.IGNORECASE
-)
+_SLASHES = r"(?:https?:[/\\]{1,4}|//)"  # to a browser both are slashes, however many there are
+_URL = rf"(?P<url>{_SLASHES}{_PART}{{1,4000}}+)"
+_ALT = r"(?:[^\[\]]|\[[^\[\]]{0,200}+\]){0,400}+"
+_TARGET = rf"\(\s{{0,4}}<?{_URL}>?(?:\s[^()\n]{{0,200}}+)?\)"
+_IMAGE = re.compile(rf"!\[{_ALT}\]{_TARGET}", re.IGNORECASE)
+_LINK = re.compile(rf"(?<!!)\[[^\[\]]{{0,400}}+\]{_TARGET}", re.IGNORECASE)
+_DISGUISED = re.compile(rf"!\[{_ALT}\]\(\s{{0,4}}<?[^\s()<>&]{{0,12}}+&(?:#|colon|sol)", re.IGNORECASE)
 _REFERENCE = re.compile(rf"(?m)^ {{0,3}}\[(?P<label>[^\[\]\n]{{1,100}})\]:[ \t]{{1,8}}<?{_URL}>?", re.IGNORECASE)
-_IMAGE_LABEL = re.compile(r"!\[([^\[\]\n]{0,400})\](?:\[([^\[\]\n]{1,100})\])?")
-_HTML = re.compile(rf"<img\b[^<>]{{0,400}}?\bsrc[ \t]{{0,4}}=[ \t]{{0,4}}[\"']?{_URL}[^<>]{{0,400}}+>?", re.IGNORECASE)
+_IMAGE_LABEL = re.compile(rf"!\[({_ALT})\](?:\[([^\[\]\n]{{1,100}})\])?")
+_HTML = re.compile(
+    r"<(?:img|image|input|video|audio|source|track|iframe|embed|object|link|script)\b[^<]{0,400}?"
+    rf"\b(?:src|srcset|href|poster|data)\s{{0,4}}=\s{{0,4}}[\"']?{_URL}[^<>]{{0,400}}+>?",
+    re.IGNORECASE,
+)
+_STYLE = re.compile(rf"\burl\(\s{{0,4}}[\"']?{_URL}[\"']?\s{{0,4}}\)?", re.IGNORECASE)
 
 _BLANK = re.compile(
     r"\{[^{}]{1,80}\}|%7[Bb].{1,80}?%7[Dd]|\$[A-Z_]{3,40}|<[A-Za-z_ ]{2,60}>|\[[A-Za-z_ ]{3,60}\]"
@@ -31,6 +40,8 @@ _BLANK = re.compile(
 _SIZED = re.compile(r"\{[hwxyz]\}|\{-?[xyz]\}|\{s\}|\{width\}|\{height\}", re.IGNORECASE)
 _ENCODED = re.compile(r"[A-Za-z0-9+/_-]{12,4000}={0,2}")
 _HEX = re.compile(r"(?:[0-9a-fA-F]{2}){6,2000}")
+_AUTHORITY = re.compile(r"^(https?:)?[/\\]+", re.IGNORECASE)
+_EXTENSION = re.compile(r"\.[A-Za-z]{2,5}$")
 _ADDRESS = re.compile(r"(?<=//)[^\s()<>\"']{1,4000}+")
 _SHORTEST = 8  # characters of the conversation in an address that are no coincidence
 _MOST_LOOKED_UP = 200
@@ -44,21 +55,23 @@ def exfiltration(text: str, hosts: Collection[str], said: str | None) -> Iterato
         hosts: Sites that may get anything, and those below them.
         said: The conversation before it, for what a model writes; None for what others write.
     """
-    before = _Said(said or "")
     shown = {(label or alt).lower() for alt, label in _IMAGE_LABEL.findall(text)}
-    found = [(one, one["image"] is not None) for one in _INLINE.finditer(text)]
+    found = [(one, True) for pattern in (_IMAGE, _HTML, _STYLE) for one in pattern.finditer(text)]
+    found += [(one, False) for one in _LINK.finditer(text)]
     found += [(one, one["label"].lower() in shown) for one in _REFERENCE.finditer(text)]
-    found += [(one, True) for one in _HTML.finditer(text)]
+    before = _Said((found and said) or "")
     for one, image in found:
         if _carries(one["url"], hosts, before, image=image):
             yield Finding("exfiltration", *one.span())
+    for one in _DISGUISED.finditer(text):
+        yield Finding("exfiltration", *one.span())
 
 
 class _Said:
     """The conversation before an answer."""
 
     def __init__(self, text: str) -> None:
-        self._text = text
+        self._text = text.lower()
         self._urls = {found.group() for found in _ADDRESS.finditer(text)}
         self._left = _MOST_LOOKED_UP
 
@@ -67,7 +80,7 @@ class _Said:
         if not self._text or len(value) < _SHORTEST or value.isdigit():
             return False
         self._left -= 1
-        return self._left < 0 or value in self._text
+        return self._left < 0 or value.lower() in self._text
 
     def gave(self, url: str) -> bool:
         """Whether it has the whole address: then the model has added nothing."""
@@ -75,6 +88,7 @@ class _Said:
 
 
 def _carries(url: str, hosts: Collection[str], said: _Said, *, image: bool) -> bool:
+    url = _AUTHORITY.sub(r"\1//", url)
     try:
         parts = urlsplit(url)
         host = (parts.hostname or "").rstrip(".")
@@ -96,7 +110,7 @@ def _carries(url: str, hosts: Collection[str], said: _Said, *, image: bool) -> b
 def _pieces(parts: SplitResult) -> Iterator[str]:
     """Everything in an address that can hold encoded text."""
     yield from (parts.hostname or "").split(".")
-    yield from unquote(parts.path).split("/")
+    yield from (_EXTENSION.sub("", piece) for piece in unquote(parts.path).split("/"))
     yield from _values(parts)
 
 

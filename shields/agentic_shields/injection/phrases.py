@@ -9,14 +9,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from unicodedata import normalize
 
 from .finding import Finding
 
-_S = r"[\s,]{1,4}"
-_LOOKALIKES = str.maketrans(
+_S = r"[\s,*_]{1,4}"  # Markdown's emphasis is not seen
+_LETTERS = (*range(0x2460, 0x2500), *range(0xFF01, 0xFF5F), *range(0x1D400, 0x1D800))
+"""Circled, full-width and mathematical letters."""
+LOOKALIKES = {
+    code: ord(plain) for code in _LETTERS if (plain := normalize("NFKC", chr(code))).isascii() and len(plain) == 1
+}
+"""Letters that can pass for others, and those others: as many characters as before."""
+LOOKALIKES |= str.maketrans(
     "\u0430\u0435\u043e\u0440\u0441\u0445\u0443\u0456\u0458\u0455\u0410\u0412\u0415\u041a\u041c\u041d\u041e\u0420"
-    "\u0421\u0422\u0425\u03bf\u03b1\u03b9\u039f\u0391\u0399" + "".join(map(chr, range(0xFF21, 0xFF5B))),
-    "aeopcxyijsABEKMHOPCTXoaiOAI" + "".join(map(chr, range(0x41, 0x7B))),
+    "\u0421\u0422\u0425\u03bf\u03b1\u03b9\u039f\u0391\u0399"
+    "\u1d00\u0299\u1d04\u1d05\u1d07\ua730\u0262\u029c\u026a\u1d0a\u1d0b\u029f\u1d0d\u0274\u1d0f\u1d18\u0280\ua731\u1d1b\u1d1c\u1d20\u1d21\u028f\u1d22",
+    "aeopcxyijsABEKMHOPCTXoaiOAIabcdefghijklmnoprstuvwyz",
 )
 
 _DROP = (
@@ -101,7 +109,7 @@ _QUOTES = "\"'`\u201c\u2018\u00ab\u201e\u300c\u300e\u2039"
 
 def overrides(text: str) -> Iterator[Finding]:
     """Orders to drop instructions, in text without hidden characters."""
-    folded = text if text.isascii() else text.translate(_LOOKALIKES)
+    folded = text if text.isascii() else text.translate(LOOKALIKES)
     for pattern, looked_at in ((_ENGLISH, folded), (_PERSONA, folded), (_OTHERS, text), (_EAST_ASIAN, text)):
         for found in pattern.finditer(looked_at):
             start = found.start("order") if "order" in pattern.groupindex else found.start()

@@ -24,18 +24,18 @@ from agentic.threads import run_in_thread
 from agentic.types import (
     AssistantMessage,
     ConfigError,
-    Content,
     InvalidInput,
     Message,
     SafetyViolation,
-    Text,
     Touchpoint,
+    UserMessage,
     Verdict,
 )
 from agentic.types.steps import OnError
 
+from ..conversation import masked, written
 from .finding import Finding
-from .hidden import UNSEEN, hidden
+from .hidden import hidden, visible
 from .links import exfiltration
 from .markup import markup
 from .phrases import overrides
@@ -92,17 +92,18 @@ class InjectionShield:
         return f"InjectionShield({self._action!r})"
 
     async def check(self, messages: Sequence[Message]) -> Verdict:
-        """Judges the last message; its role says what may be in it.
+        """Judges the last message; its role says what may be in it. The context of a user's message is a document.
 
         Raises:
             InvalidInput: It is too long.
         """
         last = messages[-1]
-        if len(last.text) > LONGEST:
-            raise InvalidInput(f"The text has {len(last.text):,} characters; at most {LONGEST:,} are judged.")
-        said = "\n".join(message.text for message in messages[:-1]) if isinstance(last, AssistantMessage) else None
+        length = len(written(last))
+        if length > LONGEST:
+            raise InvalidInput(f"The text has {length:,} characters; at most {LONGEST:,} are judged.")
+        said = _before(messages) if isinstance(last, AssistantMessage) else None
         judge = functools.partial(self._judge, last, said)
-        return judge() if len(last.text) + len(said or "") < _SHORT else await run_in_thread(judge, "agentic-injection")
+        return judge() if length + len(said or "") < _SHORT else await run_in_thread(judge, "agentic-injection")
 
     def find(self, text: str, role: str = "ipython", said: str | None = None) -> list[Finding]:
         """Everything found in a text, in order.
@@ -113,40 +114,35 @@ class InjectionShield:
             said: The conversation before an assistant's text.
         """
         found = list(hidden(text))
-        visible, where = _visible(text)
+        seen, where = visible(text)
         plain: list[Finding] = []
         if role == "ipython":
-            plain += markup(visible, self._tools)
+            plain += markup(seen, self._tools)
         if role != "user":
-            plain += exfiltration(visible, self._hosts, said)
+            plain += exfiltration(seen, self._hosts, said)
         if role != "assistant":
-            plain += overrides(visible)
+            plain += overrides(seen)
         found += [Finding(one.kind, where[one.start], where[one.end - 1] + 1, one.said) for one in plain]
         return sorted(found, key=lambda one: (one.start, one.end))
 
     def _judge(self, message: Message, said: str | None) -> Verdict:
-        found: list[Finding] = []
-
-        def repaired(text: str) -> str:
-            here = self.find(text, message.role, said)
-            found.extend(here)
-            return _without(text, here) if self._action == "strip" else text
-
-        content: Content
-        if isinstance(message.content, str):
-            content = repaired(message.content)
-        else:
-            content = tuple(Text(repaired(part.text)) if isinstance(part, Text) else part for part in message.content)
-        if not found:
+        context = (isinstance(message, UserMessage) and message.context) or ""
+        found, beside = self.find(message.text, message.role, said), self.find(context)
+        if not found and not beside:
             return Verdict(self.shield_id)
-        kinds = list(dict.fromkeys(one.kind for one in found))
+        kinds = list(dict.fromkeys(one.kind for one in (*found, *beside)))
         metadata = {"violation_type": "prompt_injection", "kinds": kinds}
-        level: Literal["error", "warn"] = "error" if self._action == "block" else "warn"
+        blocks = self._action == "block" or (self._action == "strip" and beside)  # a verdict replaces no context
+        level: Literal["error", "warn"] = "error" if blocks else "warn"
         who = {"user": "the message", "assistant": "the answer"}.get(message.role, "a tool's result or a document")
         text = f"I stopped, because {who} holds what looks like an attempt to take control ({', '.join(kinds)})."
         violation = SafetyViolation(text, metadata, level)
-        replacement = content if self._action == "strip" else None
-        return Verdict(self.shield_id, violation, raw=_shown(found, message.text), replacement=replacement)
+        replacement = None
+        if self._action == "strip":
+            replacement = masked(message, lambda text: _without(text, self.find(text, message.role, said)))
+        rows = [*_rows(found, message.text), *_rows(beside, context)]
+        raw = json.dumps({"found": len(rows), "first": rows[:_MOST_NAMED]}, ensure_ascii=False)
+        return Verdict(self.shield_id, violation, raw=raw, replacement=replacement)
 
 
 def shield(_: str) -> InjectionShield:
@@ -154,12 +150,9 @@ def shield(_: str) -> InjectionShield:
     return InjectionShield()
 
 
-def _visible(text: str) -> tuple[str, Sequence[int]]:
-    """The text without characters that are not seen, and where in the text each of its characters stands."""
-    if text.isascii() or not UNSEEN.search(text):
-        return text, range(len(text))
-    where = [index for index, letter in enumerate(text) if not UNSEEN.match(letter)]
-    return "".join(map(text.__getitem__, where)), where
+def _before(messages: Sequence[Message]) -> str:
+    """The conversation before an answer, unread where that holds no address: long sessions cost no more then."""
+    return "\n".join(message.text for message in messages[:-1]) if "/" in messages[-1].text else ""
 
 
 def _without(text: str, found: Sequence[Finding]) -> str:
@@ -173,9 +166,8 @@ def _without(text: str, found: Sequence[Finding]) -> str:
     return "".join([*parts, text[done:]])
 
 
-def _shown(found: Sequence[Finding], text: str) -> str:
-    rows: list[dict[str, Any]] = [
+def _rows(found: Sequence[Finding], text: str) -> list[dict[str, Any]]:
+    return [
         {"kind": one.kind, "at": one.start, "text": (one.said or ascii(text[one.start : one.end])[1:-1])[:200]}
-        for one in found[:_MOST_NAMED]
+        for one in found
     ]
-    return json.dumps({"found": len(found), "first": rows}, ensure_ascii=False)

@@ -1,8 +1,8 @@
 """What Llama Guard is shown: the conversation, for its chat template or in a prompt that we write ourselves.
 
 The layout of the prompt is the one on which Llama Guard 3 was trained (Meta's prompt-format page for Llama Guard 3).
-What people, documents and tools said cannot end the conversation in it or speak as somebody else (promise 2): markers
-of the layout are broken by a zero-width space, as special tokens are by our encoder.
+What people, documents and tools said cannot end the conversation in it or speak as somebody else (promise 2): special
+tokens and markers of the layout are broken by a zero-width space. A server's own template would take them for its own.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Iterable, Sequence
 
+from agentic.llama.neutral import neutralise
 from agentic.types import AssistantMessage, Image, Message, Part, Text, UserMessage
 from agentic.types.content import images_of
 
@@ -38,7 +39,7 @@ def conversation(messages: Sequence[Message], window: int, *, sees: bool) -> lis
     spoken: list[Said] = []
     for message in spoken_last(messages, window):
         who = "Agent" if isinstance(message, AssistantMessage) else "User"
-        parts = tuple(_parts(message))
+        parts = tuple(map(_inert, _parts(message)))
         if spoken and spoken[-1][0] == who:
             spoken[-1] = (who, (*spoken[-1][1], Text("\n\n"), *parts))
         else:
@@ -72,7 +73,7 @@ def raw(spoken: Sequence[Said], categories: Iterable[Category]) -> UserMessage:
         )
     ]
     for speaker, said in spoken:
-        parts += [Text(f"{speaker}: "), *(_inert(part) for part in said), Text("\n\n")]
+        parts += [Text(f"{speaker}: "), *said, Text("\n\n")]
     parts.append(
         Text(
             f"<END CONVERSATION>\n\nProvide your safety assessment for ONLY THE LAST {who} message in the above "
@@ -84,8 +85,8 @@ def raw(spoken: Sequence[Said], categories: Iterable[Category]) -> UserMessage:
 
 
 def inert(text: str) -> str:
-    """Text in which nothing is a marker of the layout."""
-    text = _MARKER.sub("<\u200b", text)
+    """Text in which nothing is a special token or a marker of the layout."""
+    text = _MARKER.sub("<\u200b", neutralise(text))
     return _SPEAKER.sub(lambda found: f"{found[1]}{found[2][0]}\u200b{found[2][1:]}", text)
 
 

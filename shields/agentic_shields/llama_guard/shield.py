@@ -8,8 +8,9 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
+from agentic.config import current_config
 from agentic.inference import Retries, connect, generate
 from agentic.protocols import Inference
 from agentic.types import (
@@ -30,7 +31,7 @@ from agentic.types.errors import describe
 from agentic.types.steps import OnError
 
 from .categories import CATEGORIES as _STANDARD
-from .categories import Category, Size, chosen, size_of
+from .categories import KNOWN, Category, Size, chosen, size_of
 from .prompt import chat, conversation, raw
 from .verdict import probability, read
 
@@ -64,6 +65,7 @@ class LlamaGuard:
         refusal: What the user is told.
         endpoint: The server, instead of the provider's environment variable.
         api_key: Its key, likewise.
+        options: What else the model's provider takes.
         shield_id: Its id, unique within an agent.
         touchpoints: Where it looks; None leaves that to the agent.
 
@@ -86,6 +88,7 @@ class LlamaGuard:
         refusal: str = SafetyViolation().user_message,
         endpoint: str | None = None,
         api_key: str | None = None,
+        options: Mapping[str, Any] | None = None,
         shield_id: str = "llama_guard",
         touchpoints: Sequence[Touchpoint] | None = None,
     ) -> None:
@@ -96,6 +99,8 @@ class LlamaGuard:
             )
         if window < 1 or timeout <= 0 or not (threshold is None or 0 < threshold < 1):
             raise ConfigError("A guard needs a window of at least 1, a time-out above 0 and a threshold in (0, 1).")
+        if mode not in (None, *get_args(Mode)) or size not in (None, *KNOWN) or on_error not in get_args(OnError):
+            raise ConfigError(f"mode is chat or raw, size {', '.join(KNOWN)}, on_error block or allow.")
         name = named if isinstance(named, str) else named.model
         self.shield_id = shield_id
         self.touchpoints = None if touchpoints is None else frozenset(touchpoints)
@@ -111,7 +116,10 @@ class LlamaGuard:
         self._threshold = threshold
         self._timeout = timeout
         self._refusal = refusal
-        self._inference = self._connect(named, endpoint, api_key) if isinstance(named, str) else named
+        if isinstance(named, str):
+            self._inference = self._connect(named, endpoint, api_key, dict(options or {}))
+        else:
+            self._inference = named
 
     def __repr__(self) -> str:
         return f"LlamaGuard({self._inference.model!r}, size={self.size!r}, mode={self.mode!r})"
@@ -199,11 +207,11 @@ class LlamaGuard:
     def _failed(self, error: str, *, raw: str = "", prompt: str = "") -> Verdict:
         return Verdict.failed(self.shield_id, error, self.on_error, raw=raw, model=self.model, prompt=prompt)
 
-    def _connect(self, model: str, endpoint: str | None, api_key: str | None) -> Inference:
+    def _connect(self, model: str, endpoint: str | None, api_key: str | None, options: dict[str, Any]) -> Inference:
         provider, _, name = model.partition("/")
-        options: dict[str, Any] = {}
         if self._threshold is not None:
-            options["extra"] = {"logprobs": 5} if self.mode == "raw" else {"logprobs": True, "top_logprobs": 5}
+            asked = {"logprobs": 5} if self.mode == "raw" else {"logprobs": True, "top_logprobs": 5}
+            options["extra"] = {**options.get("extra", {}), **asked}
         if self.mode == "chat":
             return connect(model, endpoint=endpoint, api_key=api_key, **options)
         if provider in ("ollama", "openai"):
@@ -211,7 +219,8 @@ class LlamaGuard:
         elif provider != "raw":
             raise ConfigError(f"The provider {provider!r} has no raw route.", hint='Use raw/…, or mode="chat".')
         family = "llama3.2-vision" if self.size == "11B-Vision" else "llama3.2"
-        return connect(f"raw/{name}", endpoint=endpoint, api_key=api_key, family=family, date_lines=False, **options)
+        options = {"family": family, "date_lines": False, **options}
+        return connect(f"raw/{name}", endpoint=endpoint, api_key=api_key, **options)
 
 
 def _completion_route(provider: str, endpoint: str | None) -> str | None:
@@ -224,6 +233,14 @@ def _completion_route(provider: str, endpoint: str | None) -> str | None:
 
 
 def llama_guard(shield_id: str) -> LlamaGuard:
-    """The guard behind an id: `llama_guard`, or `llama_guard::ollama/llama-guard3:1b` with its model."""
-    _, _, model = shield_id.partition("::")
-    return LlamaGuard(model or None, shield_id=shield_id)
+    """The guard behind an id: `llama_guard`, or `llama_guard::ollama/llama-guard3:1b` with its model.
+
+    A model of `run.yaml` goes by its name there (`llama_guard::guard`), with its endpoint, key and options.
+    """
+    named = shield_id.partition("::")[2] or os.environ.get("AGENTIC_GUARD_MODEL")
+    given = current_config().models.get(named) if named else None
+    if given is None:
+        return LlamaGuard(named, shield_id=shield_id)
+    return LlamaGuard(
+        given.model, endpoint=given.endpoint, api_key=given.api_key, options=given.options, shield_id=shield_id
+    )

@@ -105,8 +105,7 @@ class TurnFrames:
                 self._tools_begun = event.step_id  # shown with the first call that runs here
                 return []
             case StepType.SHIELD_CALL:
-                touchpoint = "assistant-output" if self._inferring else "user-input"
-                return self._in_turn([_start("shield_call", event.step_id, {"touchpoint": touchpoint})])
+                return self._in_turn([_start("shield_call", event.step_id, {"touchpoint": event.touchpoint})])
             case _:
                 return [_start(str(event.step_type), event.step_id)]
 

@@ -6,9 +6,9 @@ from typing import Any
 
 from fastapi import APIRouter
 
+from ...judging import ask
 from ...types.content import storable
 from ...types.errors import InvalidInput
-from ...types.steps import SafetyViolation
 from ..services import Use
 from ..shields import Entry
 from . import wire
@@ -40,7 +40,7 @@ async def get_shield(identifier: str, services: Use) -> Any:
 
 @router.post("/v1/safety/run-shield", response_model=ShieldVerdict)
 async def run_shield(body: RunShield, services: Use) -> Any:
-    """Lets a shield judge the last message. A shield that cannot judge objects."""
+    """Lets a shield judge the last message. A shield that cannot judge follows its `on_error`."""
     chosen = body.shield_id or body.shield_type
     if chosen is None:
         raise InvalidInput("Name a shield: shield_id.")
@@ -48,10 +48,7 @@ async def run_shield(body: RunShield, services: Use) -> Any:
     messages = [wire.message_in(message.model_dump()) for message in body.messages]
     if not messages:
         raise InvalidInput("messages is empty: there is nothing to judge.")
-    verdict = await shield.check(messages)
-    if verdict.error is not None and verdict.violation is None and not verdict.blocked:
-        return {"violation": None}
-    return {"violation": wire.violation_out(verdict.violation or (SafetyViolation() if verdict.blocked else None))}
+    return {"violation": wire.violation_out((await ask(shield, messages)).violation)}
 
 
 def _shield(entry: Entry) -> dict[str, Any]:
