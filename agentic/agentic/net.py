@@ -21,6 +21,7 @@ from typing import TypeAlias
 
 import httpx
 
+from .threads import run_in_thread
 from .types.errors import ConfigError, InvalidInput, ToolError
 
 TEXT_TYPES = ("text/", "application/json", "application/xml", "+json", "+xml")
@@ -89,7 +90,8 @@ class Guard:
         """
         host, port = _checked(url)
         try:
-            found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            # Not in the loop's own threads: names that nobody answers for would hold up all others, and the loop's end.
+            found = await run_in_thread(lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
         except (OSError, UnicodeError):
             raise httpx.ConnectError(f"The host {host} is not known.") from None
         addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))

@@ -11,10 +11,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import pytest
 
 from agentic.portal import run_sync
-from agentic.types.content import Image, Text
+from agentic.types.content import File, Image, Text
 from agentic.types.errors import ToolError
 from agentic_tools.mcp import MCP
 from cli.script import Agentic, Script, calls, text
@@ -22,7 +23,7 @@ from servers.mcp_commands import rogue
 
 SERVE = [sys.executable, "-m", "agentic", "mcp", "serve"]
 KIT = '''
-from agentic import Image, tool
+from agentic import File, Image, ToolContext, tool
 
 
 def add(a: int, b: int = 1) -> int:
@@ -36,13 +37,23 @@ def draw() -> object:
     return ["a picture", Image(data=b"GIF89a....")]
 
 
+def save() -> File:
+    """Saves."""
+    return File("a.csv", b"a,b")
+
+
+def whose(context: ToolContext) -> str:
+    """Says whose session this is."""
+    return context.session_id
+
+
 @tool(approve=True)
 def launch() -> str:
     """Launches."""
     return "gone"
 
 
-kit = [add, draw, launch]
+kit = [add, draw, save, whose, launch]
 '''
 
 
@@ -65,17 +76,18 @@ def connected(server: MCP) -> Iterator[MCP]:
 def test_tools_by_stdio(kit: str) -> None:
     with connected(MCP("mine", command=[*SERVE, "-t", kit], timeout=30)) as server:
         tools = {tool.definition.name: tool.definition for tool in server}
-        assert list(tools) == ["add", "draw", "launch"]
+        assert list(tools) == ["add", "draw", "save", "whose", "launch"]
         assert tools["add"].parameters["required"] == ["a"]
 
         async def main() -> None:
             assert (await server.call("add", {"a": 1})).content == "2"
             assert (await server.call("draw", {})).content == (Text("a picture"), Image(data=b"GIF89a...."))
+            assert (await server.call("save", {})).content == (File("a.csv", b"a,b"),)
             with pytest.raises(ToolError, match=r"\$\.a: "):
                 await server.call("add", {"a": "x"})
             with pytest.raises(ToolError, match="nobody can be asked"):
                 await server.call("launch", {})
-            with pytest.raises(ToolError, match="The tools are: add, draw, launch"):
+            with pytest.raises(ToolError, match="The tools are: add, draw, launch, save, whose"):
                 await server.call("nothing", {})
 
         asyncio.run(main())
@@ -120,13 +132,30 @@ def serving(*options: str) -> Iterator[str]:
 @pytest.mark.slow
 def test_tools_by_http(kit: str) -> None:
     with serving("-t", kit, "--approve", "all") as url, connected(MCP("mine", url=url, timeout=20)) as server:
-        assert [tool.definition.name for tool in server] == ["add", "draw", "launch"]
+        assert [tool.definition.name for tool in server] == ["add", "draw", "save", "whose", "launch"]
 
         async def main() -> None:
             assert (await server.call("add", {"a": 1})).content == "2"
             assert (await server.call("launch", {})).content == "gone"
 
         asyncio.run(main())
+
+
+@pytest.mark.slow
+def test_clients_with_sessions_do_not_share_theirs(kit: str) -> None:
+    about = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}
+
+    def post(url: str, method: str, params: object, session: dict[str, str]) -> httpx.Response:
+        message = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
+        headers = {"accept": "application/json, text/event-stream", **session}
+        return httpx.post(url, json=message, headers=headers, timeout=20).raise_for_status()
+
+    with serving("-t", kit) as url:
+        for _ in range(2):
+            session = {"mcp-session-id": post(url, "initialize", about, {}).headers["mcp-session-id"]}
+            assert (
+                session["mcp-session-id"] in post(url, "tools/call", {"name": "whose", "arguments": {}}, session).text
+            )
 
 
 @pytest.mark.slow

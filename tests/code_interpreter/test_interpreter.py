@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -28,6 +30,7 @@ from agentic_tools.code_interpreter.kernel import Kernel
 from agentic_tools.code_interpreter.launch import Zygote
 from code_interpreter.levels import LEVELS, cpu_seconds
 from code_interpreter.suite import descendants
+from code_interpreter.test_hostile import python_for_all
 
 Run = Callable[..., Result]
 
@@ -211,6 +214,11 @@ def test_files_without_names_are_counted(level: Any, light: None) -> None:
         assert "its time of" not in said
 
 
+def test_more_mappings_than_can_be_looked_through_end_the_session(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agentic_tools.code_interpreter.folder.MAX_MAPPINGS", 10)
+    assert run("import time; time.sleep(9)").status == "reset"
+
+
 def test_mapped_files_and_temporary_ones_work(run: Run) -> None:
     code = """
 import mmap, tempfile
@@ -242,6 +250,47 @@ def test_a_file_that_did_not_arrive_is_sent_again(run: Run) -> None:
     with pytest.raises(InvalidInput, match="could not be put"):
         run("1", files=[file])
     assert run("open('a.txt').read()", files=[file]).value == "'a'"
+
+
+PHOTOS = """
+import struct, sys
+from types import SimpleNamespace as Fake
+class Figure:
+    bbox = Fake(width=9, height=9)
+    def savefig(self, file, format):
+        file.write(b"\\x89PNG\\r\\n\\x1a\\n\\0\\0\\0\\rIHDR" + struct.pack(">II", 9, 9) + bytes(7 << 20))
+sys.modules["matplotlib.pyplot"] = Fake(get_fignums=lambda: range(1, 7), figure=lambda _: Figure(), close=bool)
+open("f", "wb").write(bytes(7 << 20)); None
+"""
+
+
+def test_of_many_large_figures_some_come_back(light: None) -> None:
+    async def drawn() -> Result:
+        async with CodeInterpreter() as interpreter:
+            return await interpreter.run(PHOTOS)
+
+    result = asyncio.run(drawn())
+    assert (result.status, len(result.images), len(result.files)) == ("completed", 3, 1)
+    assert [note.partition(" was")[0] for note in result.notes] == ["Figure 4", "Figure 5", "Figure 6"]
+
+
+def test_limits_may_be_raised(light: None) -> None:
+    async def much() -> Result:
+        async with CodeInterpreter(value=200_000, returned=40 << 20) as interpreter:
+            return await interpreter.run("open('f', 'wb').write(bytes(36 << 20)); '\\u00e9' * 190_000")
+
+    result = asyncio.run(much())
+    assert (len(result.value or ""), [len(file.data) for file in result.files]) == (190_002, [36 << 20])
+
+
+def test_warnings_name_the_users_own_lines(run: Run) -> None:
+    pytest.importorskip("matplotlib")
+    code = "import warnings, matplotlib.pyplot as plt; warnings.warn('careful')\nplt.title('\u65e5'); None"
+    result = run(code)
+    assert result.stderr.startswith("<cell ")
+    assert "UserWarning: careful" in result.stderr
+    assert ".py:" not in result.stderr
+    assert len(result.images) == 1
 
 
 def test_one_bad_figure_does_not_cost_the_others(run: Run) -> None:
@@ -324,12 +373,15 @@ def test_a_thousand_calls_leave_nothing(interpreter: CodeInterpreter, run: Run) 
             await interpreter.run("x = [1] * 1000; print(len(x)); x[0]")
 
     asyncio.run(calls(50))
-    threads, descriptors = threading.active_count(), len(list(Path("/proc/self/fd").iterdir()))
-    before = memory()
+    threads, opened, before = threading.active_count(), descriptors(), memory()
     asyncio.run(calls(1000))
     assert threading.active_count() <= threads + 1  # the last one may be about to end
-    assert len(list(Path("/proc/self/fd").iterdir())) <= descriptors
+    assert descriptors() <= opened
     assert memory() - before < 8 << 20
+
+
+def descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 def memory() -> int:
@@ -427,6 +479,23 @@ def test_closing_waits_for_the_call_that_runs(light: None) -> None:
     assert [result.value for result in results] == ["7"]
 
 
+@pytest.mark.skipif(os.geteuid() != 0 or shutil.which("setpriv") is None, reason="only root can become somebody else")
+@pytest.mark.parametrize("level", LEVELS)
+def test_the_folder_may_lie_where_nobody_else_gets(
+    level: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, light: None
+) -> None:
+    if (python := python_for_all()) is None:
+        pytest.skip("there is no Python that every user may run")
+    tmp_path.chmod(0o700)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+
+    async def written() -> Result:
+        async with CodeInterpreter(python, isolation=level) as interpreter:
+            return await interpreter.run("open('f', 'w').write('x')")
+
+    assert asyncio.run(written()).value == "1"
+
+
 @pytest.mark.parametrize("level", LEVELS)
 def test_everything_may_be_killed(level: Any, light: None) -> None:
     async def killed() -> tuple[Result, Result]:
@@ -518,6 +587,50 @@ def test_sessions_that_nobody_uses_are_forgotten(light: None) -> None:
     result, exists = asyncio.run(forgotten())
     assert (result.value, exists) == ("1", False)
     assert result.notes == ("large has 4,097 bytes; the limit is 4,096.",)
+
+
+def test_of_many_sessions_the_longest_unused_lose_their_process(light: None) -> None:
+    async def many() -> tuple[list[Result], int]:
+        async with CodeInterpreter(waiting=2) as interpreter:
+            for name in "abc":
+                await interpreter.run(f"x = {name!r}; open(x, 'w').close()", session=name)
+            await interpreter.run("x", session="b")
+            before = descriptors()
+            results = [await interpreter.run("import os; [x for x in dir() if x == 'x']", session=n) for n in "bca"]
+            results.append(await interpreter.run("sorted(os.listdir())", session="a"))
+            return results, descriptors() - before
+
+    (b, c, a, files), opened = asyncio.run(many())
+    assert (b.value, c.value, a.value, files.value) == ("['x']", "['x']", "[]", "['.tmp', 'a']")
+    assert "the variables of earlier calls are lost" in a.notes[0]
+    assert opened == 0
+
+
+def test_without_descriptors_the_other_sessions_live_on(light: None) -> None:
+    async def crowded() -> tuple[Result, list[str]]:
+        refused = []
+        async with CodeInterpreter() as interpreter:
+            await interpreter.run("x = 1")
+            limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+            filling = [os.dup(1)]  # the gaps between those that are open
+            while filling[-1] < 100:
+                filling.append(os.dup(1))
+            for room in range(2, 13):  # a call takes one, and a new session's process nine
+                resource.setrlimit(resource.RLIMIT_NOFILE, (filling[-1] + room, limits[1]))
+                try:
+                    await interpreter.run("1", session=f"{room}")
+                except ToolError as error:
+                    refused.append(str(error))
+                finally:
+                    resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+            for descriptor in filling:
+                os.close(descriptor)
+            return await interpreter.run("x"), refused
+
+    result, refused = asyncio.run(crowded())
+    assert result.value == "1"
+    assert len(refused) >= 9
+    assert all("too many open files" in text for text in refused)
 
 
 def test_files_are_put_once(run: Run) -> None:
@@ -617,7 +730,14 @@ def test_no_jail_only_when_asked_for_twice(monkeypatch: pytest.MonkeyPatch, ligh
 
 
 def test_impossible_settings_are_refused() -> None:
-    for settings in ({"isolation": "weak"}, {"timeout": 0}, {"speed": 3}, {"packages": "numpy"}, {"memory": "1 GB"}):
+    for settings in (
+        {"isolation": "weak"},
+        {"timeout": 0},
+        {"speed": 3},
+        {"packages": "numpy"},
+        {"memory": "1 GB"},
+        {"returned": 51 << 20},
+    ):
         with pytest.raises(ConfigError):
             CodeInterpreter(**settings)
     with pytest.raises(ConfigError, match="no Python"):

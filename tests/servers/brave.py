@@ -30,6 +30,10 @@ def limited(remaining: str, reset: str) -> Status:
     return Status(429, failure(429, "RATE_LIMITED", "Request rate limit exceeded for plan."), headers)
 
 
+def _allowed(query: str) -> bool:
+    return 1 <= len(query) <= 400 and len(query.split()) <= 50
+
+
 class BraveServer(Server):
     """Answers with `results`; a wrong key is a 422, as in the real service."""
 
@@ -50,7 +54,7 @@ class BraveServer(Server):
         elif sent != self.key:
             detail = f"The provided subscription token is invalid: {sent}"
             await answer.json(422, failure(422, "SUBSCRIPTION_TOKEN_INVALID", detail))
-        elif not 1 <= len(parameters.get("q", "")) <= 400 or not 1 <= int(parameters.get("count", 20)) <= 20:
+        elif not _allowed(parameters.get("q", "")) or not 1 <= int(parameters.get("count", 20)) <= 20:
             await answer.json(422, failure(422, "VALIDATION", "Unable to validate request parameter(s)"))
         else:
             found = {"type": "search", "query": {"original": parameters["q"], "more_results_available": False}}

@@ -47,6 +47,14 @@ def call(request: dict[str, Any]) -> Any:
         return {"content": [], "structuredContent": {"a": "a" * 60 + "!"}}
     if MODE == "mute":
         time.sleep(1000)
+    if MODE == "half":  # of a character, as an escape, and as bytes
+        text = b'{"jsonrpc": "2.0", "id": %d, "result": {"content": [{"type": "text", "text": "x\\ud83d \xf0\x9f"}]}}\n'
+        sys.stdout.buffer.write(text % request["id"])
+        sys.stdout.flush()
+    if MODE == "blob":
+        contents = {"uri": "notes://2/a%20b.csv", "mimeType": "text/csv", "blob": "YSxi"}
+        broken = {"uri": "notes://3", "blob": "!"}
+        return {"content": [{"type": "resource", "resource": one} for one in (contents, broken)]}
     if MODE == "flood":
         token = request["params"]["_meta"]["progressToken"]
         for done in range(3000):
@@ -77,6 +85,7 @@ def main() -> None:
                 answer(request, {"protocolVersion": version, "capabilities": capabilities, "serverInfo": info})
             case "tools/list":
                 answer(request, listing(request))
+                time.sleep(1000 if MODE == "numb" else 0)
             case "tools/call":
                 answer(request, call(request))
             case _:

@@ -19,7 +19,7 @@ from agentic.portal import run_sync
 from agentic.protocols import ToolContext, ToolOutput
 from agentic.stack import Stack
 from agentic.testing import ScriptedModel
-from agentic.types.content import Content, Image, Text
+from agentic.types.content import Content, File, Image, Text
 from agentic.types.errors import ConfigError, ToolError
 from agentic.types.events import ToolProgress
 from agentic.types.messages import UserMessage
@@ -375,7 +375,7 @@ def test_a_server_that_cannot_be_used(mode: str, match: str) -> None:
         ("huge", "sent more than 16,777,216 bytes at once, so the connection was closed. run had been sent"),
         ("broken", "sent invalid JSON-RPC, so the connection was closed"),
         ("odd_result", "not what MCP documents"),
-        ("mute", "took too long to answer"),
+        ("mute", "took too long to answer. run had been sent: whether it took effect is not known."),
     ],
 )
 def test_a_server_that_answers_badly(mode: str, match: str) -> None:
@@ -392,6 +392,30 @@ def test_a_server_that_is_forgiven() -> None:
         assert call(server, "run").content == '{"a": "' + "a" * 60 + '!"}'
     with MCPs(command=rogue("duplicates")) as server:
         assert [tool.definition.name for tool in server] == ["run", "a_b", "rogue__a_b"]
+
+
+def test_half_a_character_does_not_cost_the_connection() -> None:
+    with MCPs(command=rogue("half")) as server:
+        assert call(server, "run").content == "x? \ufffd"
+
+
+def test_what_is_neither_text_nor_picture_is_a_file() -> None:
+    with MCPs(command=rogue("blob")) as server:
+        note = "[notes://3, application/octet-stream, that cannot be read]"
+        assert call(server, "run").content == (File("a_20b.csv", b"a,b"), Text(note))
+
+
+def test_a_server_that_reads_nothing_is_not_waited_for() -> None:
+    with MCPs(command=rogue("numb")) as server:
+        list(server)
+        server.timeout = 0.1
+
+        async def more() -> None:
+            async with asyncio.timeout(4):  # the SDK would tell it for 5 s that the call was given up
+                with pytest.raises(ToolError, match="took too long"):
+                    await server.call("run", {"text": "x" * 1_000_000})
+
+        asyncio.run(more())
 
 
 def test_endless_progress_is_cut() -> None:

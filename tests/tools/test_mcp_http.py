@@ -20,7 +20,7 @@ RAN: Any = {"content": [{"type": "text", "text": "ran"}]}
 
 
 class WebServer(Server):
-    """Speaks just enough of the protocol of 2025, with sessions; its one tool answers with `result`."""
+    """Speaks just enough of the protocol of 2025, with sessions; its tool answers with `result`, None breaks off."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -44,7 +44,11 @@ class WebServer(Server):
             await self.result_of(request, answer, {"tools": tools})
         elif method == "tools/call":
             self.calls += 1
-            await self.result_of(request, answer, self.result)
+            if self.result is None:
+                await answer.start("text/event-stream")
+                await answer.send(b'data: {"json')
+            else:
+                await self.result_of(request, answer, self.result)
         elif request.method == "DELETE":
             await answer.json(200, {})
         elif method == "notifications/initialized":
@@ -101,6 +105,16 @@ def test_nobody_listens() -> None:
         url = web.url
     with connected(url) as server, pytest.raises(ToolError, match="'web' cannot be reached"):
         list(server)
+
+
+def test_an_answer_that_breaks_off_leaves_it_open_what_was_done() -> None:
+    with WebServer() as web, connected(web.url) as server:
+        web.result = None
+        with pytest.raises(ToolError, match=r"broke the connection off.*whether it took effect is not known"):
+            run(server)
+        web.result = RAN
+        assert run(server) == "ran"
+        assert (web.sessions, web.calls) == (1, 2)
 
 
 @pytest.mark.parametrize(

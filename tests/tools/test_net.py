@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import socket
 import ssl
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -181,6 +182,21 @@ def test_an_unknown_name_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     Names(monkeypatch)
     with pytest.raises(ToolError, match=r"The host nowhere\.test is not known"):
         get("http://nowhere.test/")
+
+
+def test_a_name_that_nobody_answers_for_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    giving_up, answered = threading.Event(), threading.Event()
+
+    def patient(*_: object, **__: object) -> None:
+        giving_up.wait(10)
+        answered.set()
+        raise socket.gaierror
+
+    monkeypatch.setattr(socket, "getaddrinfo", patient)
+    with pytest.raises(ToolError, match=r"did not answer completely within 0\.05 s"):
+        get("http://slow.test/", limits=FetchLimits(seconds=0.05))
+    assert not answered.is_set(), "the loop has ended without it"
+    giving_up.set()
 
 
 def test_redirects_are_followed(server: PageServer) -> None:

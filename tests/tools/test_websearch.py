@@ -96,6 +96,15 @@ def test_a_query_with_any_characters_arrives(provider: Provider) -> None:
     assert sent == query
 
 
+def test_brave_is_asked_no_longer_a_query_than_it_takes(brave: BraveServer) -> None:
+    domains = [f"site{number}.example.org" for number in range(20)]
+    assert "No results" in text(search(brave, " ".join("why" for _ in range(60)), include_domains=domains))
+    assert brave.query()["q"] == " ".join("why" for _ in range(50))
+    search(brave, "a b", include_domains=domains[:10], exclude_domains=["spam.example"])
+    assert brave.query(1)["q"].startswith("a b site:site0.example.org OR site:")
+    assert brave.query(1)["q"].endswith("-site:spam.example")
+
+
 def test_domains_hold_whatever_the_service_sends(provider: Provider) -> None:
     provider.results = [
         {"title": name, "url": url}

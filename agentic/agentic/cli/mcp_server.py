@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import logging
+import mimetypes
 import socket
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -22,7 +23,7 @@ from ..execution import execute
 from ..protocols import Tool as ToolProtocol
 from ..protocols import ToolContext, ToolOutput
 from ..tool import Tool
-from ..types.content import Content, Image, storable
+from ..types.content import Content, File, Image, storable
 from ..types.errors import ConfigError, ToolError
 from ..types.tools import ToolCall, ToolResponse, ToolStatus
 
@@ -82,7 +83,9 @@ def server_of(tools: Sequence[ToolProtocol], *, approve: bool) -> Server[Any]:
         tool = offered.get(params.name)
         if tool is not None and not approve and _wants_approval(tool, call):
             return _result(ToolResponse(call.call_id, call.name, _NOBODY, ToolStatus.DENIED))
-        return _result(await execute(call, offered, ToolContext(call_id=call.call_id)))
+        # By HTTP several clients talk with this program; where their protocol has sessions, each has its own.
+        client = context.request.headers.get("mcp-session-id", "") if context.request is not None else ""
+        return _result(await execute(call, offered, ToolContext(session_id=client, call_id=call.call_id)))
 
     return Server("agentic", version=version("agentic"), on_list_tools=list_tools, on_call_tool=call_tool)
 
@@ -135,6 +138,12 @@ def _result(response: ToolResponse) -> types.CallToolResult:
     )
 
 
+def _contents(file: File) -> types.BlobResourceContents:
+    media_type = mimetypes.guess_type(file.name)[0] or "application/octet-stream"
+    data = base64.b64encode(file.data).decode("ascii")
+    return types.BlobResourceContents(uri=f"file:///{file.name}", mime_type=media_type, blob=data)
+
+
 def _blocks(content: Content) -> list[types.ContentBlock]:
     blocks: list[types.ContentBlock] = []
     for part in [content] if isinstance(content, str) else content:
@@ -144,6 +153,8 @@ def _blocks(content: Content) -> list[types.ContentBlock]:
             else:
                 data = base64.b64encode(part.data).decode("ascii")
                 blocks.append(types.ImageContent(data=data, mime_type=part.media_type))
+        elif isinstance(part, File):
+            blocks.append(types.EmbeddedResource(resource=_contents(part)))
         else:
             blocks.append(types.TextContent(text=part if isinstance(part, str) else part.text))
     return blocks

@@ -54,12 +54,14 @@ class Engine:
 
     Args:
         keep: Seconds without a call until a session is forgotten, its folder too.
+        waiting: How many processes may wait for their sessions' next calls.
     """
 
-    def __init__(self, keep: float) -> None:
+    def __init__(self, keep: float, waiting: int) -> None:
         self.zygote: Zygote | None = None
         self.sessions: dict[str, Session] = {}
         self._keep = keep
+        self._waiting = waiting
         self._lock = threading.Lock()
         _engines.add(self)
 
@@ -90,6 +92,16 @@ class Engine:
             with self._lock:
                 self.sessions.pop(name, None)
             self._remove(session)
+
+    def make_room(self) -> None:
+        """For one more process, ends those that have waited longest; each takes memory, and descriptors of this one."""
+        with self._lock:
+            started = sorted((one for one in self.sessions.values() if one.kernel), key=lambda one: one.used)
+            too_many = started[: max(0, len(started) + 1 - self._waiting)]
+            held = [session for session in too_many if session.lock.acquire(blocking=False)]
+        for session in held:
+            self._end_process(session)
+            session.lock.release()
 
     def close(self) -> None:
         """Ends all sessions, and the zygote."""
@@ -135,12 +147,16 @@ class Engine:
             self._remove(session)
             session.lock.release()
 
-    def _remove(self, session: Session) -> None:
+    @staticmethod
+    def _end_process(session: Session) -> None:
         if session.kernel is not None:
             session.kernel.close()
             if session.zygote is not None:
                 session.zygote.ended(session.kernel.pid_inside)
             session.kernel = None
+
+    def _remove(self, session: Session) -> None:
+        self._end_process(session)
         if session.folder is not None:
             with contextlib.suppress(OSError):
                 folders.remove(session.folder)

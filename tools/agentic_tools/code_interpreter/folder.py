@@ -13,12 +13,14 @@ from pathlib import Path
 from .limits import Limits
 
 MAX_DEPTH = 48
+MAX_MAPPINGS = 10_000
+"""Each of a process's mappings is a line of up to 4 KiB in /proc, and it may have 65,530."""
 
 
 def too_large(folder: Path, pid: int | None, limits: Limits) -> bool:
     """Whether a session's folder, with unlinked files that its process still holds, is over its limits.
 
-    A tree that cannot be measured (nested too deep, or unreadable) is too large.
+    What cannot be measured (a tree that is nested too deep or unreadable, too many mappings) is too large.
     """
     used = _Used(limits.folder_size, limits.folder_files)
     try:
@@ -83,9 +85,12 @@ class _Used:
                         opened.add(found.st_ino)
                         self._count(found.st_blocks)
             mapped = set()
-            for line in Path(f"/proc/{pid}/maps").read_text(errors="replace").splitlines():
-                if line.endswith(" (deleted)") and prefix in line:
-                    mapped.add(int(line.split(maxsplit=5)[4]))
+            with Path(f"/proc/{pid}/maps").open(errors="replace") as lines:
+                for number, line in enumerate(lines):
+                    if number == MAX_MAPPINGS:
+                        raise _TooLarge
+                    if line.endswith(" (deleted)\n") and prefix in line:
+                        mapped.add(int(line.split(maxsplit=5)[4]))
             for _ in mapped - opened:
                 self._count(largest // 512)
 

@@ -20,7 +20,7 @@ from . import folder as folders
 from .engine import Engine, Session, cancellable
 from .environment import environment
 from .kernel import Kernel, Outcome
-from .launch import ALLOW_UNJAILED, ELSEWHERE, PRELOADED, Level, Zygote, advice, launch
+from .launch import ALLOW_UNJAILED, ELSEWHERE, PRELOADED, Level, TooManyFiles, Zygote, advice, launch
 from .limits import Limits
 from .result import Result, clean, ending, result_of
 from .seatbelt import SeatbeltInterpreter
@@ -74,7 +74,7 @@ class CodeInterpreter(InterpreterTool):
             raise ConfigError("packages is a list.")
         super().__init__(limits_of(timeout, limits), files, _START_SECONDS, _RULES)
         self._python, self._packages, self._wanted = python, tuple(packages), isolation
-        self._engine = Engine(self.limits.keep)
+        self._engine = Engine(self.limits.keep, int(self.limits.waiting))
         self._finalizer = weakref.finalize(self, Engine.close, self._engine)
 
     async def run(self, code: str, *, session: str = "", files: Sequence[File] = ()) -> Result:
@@ -166,13 +166,16 @@ class CodeInterpreter(InterpreterTool):
                 return session.kernel, ()
             session.kernel.close()
             session.kernel = None
-        try:
-            lost = self._start(session)
-        except (OSError, IndexError, ValueError):  # the zygote has died, or its folder was removed
+        self._engine.make_room()
+        for again in (True, False):
             try:
                 lost = self._start(session)
-            except (OSError, IndexError, ValueError) as error:
-                raise ToolError("The code interpreter's process dies as soon as it starts.") from error
+                break
+            except TooManyFiles as error:
+                raise ToolError("This program has too many open files.", hint="Raise its limit (ulimit -n).") from error
+            except (OSError, ValueError) as error:  # the zygote has died, or its folder was removed
+                if not again:
+                    raise ToolError("The code interpreter's process dies as soon as it starts.") from error
         assert session.kernel is not None  # noqa: S101 - it was started
         told = f"This is a new process: the {lost} of earlier calls are lost."
         return session.kernel, (told,) if session.calls else ()
@@ -187,6 +190,8 @@ class CodeInterpreter(InterpreterTool):
                 session.placed.clear()
                 lost = "variables and files"
             started = zygote.start(session.folder, session.uid)
+        except TooManyFiles:
+            raise  # the other sessions are well
         except BaseException:
             zygote.end()
             raise

@@ -23,7 +23,6 @@ FATAL: frozenset[Reason] = frozenset(("memory", "disk", "died", "protocol"))
 _TICK = 0.05
 _DISK_EVERY = 4
 _SHORT = 0.005
-_MAX_TEXT, _MAX_BLOBS = 1 << 20, 32 << 20
 
 
 class Printed:
@@ -200,7 +199,7 @@ class Kernel:
         call.received += data
         outcome.reason = outcome.reason if data else "died"
         try:
-            frame = whole_frame(call.received)
+            frame = whole_frame(call.received, self._limits)
         except ValueError:
             outcome.reason = "protocol"
             return True
@@ -297,7 +296,7 @@ def _read(descriptor: int) -> bytes:
         return b""
 
 
-def whole_frame(received: bytearray) -> tuple[bytes, bytes] | None:
+def whole_frame(received: bytearray, limits: Limits) -> tuple[bytes, bytes] | None:
     """The JSON and the bytes of a frame, or None while it is not whole.
 
     Raises:
@@ -306,7 +305,7 @@ def whole_frame(received: bytearray) -> tuple[bytes, bytes] | None:
     if len(received) < 8:
         return None
     text, blobs = struct.unpack(">II", received[:8])
-    if text > _MAX_TEXT or blobs > _MAX_BLOBS or len(received) > 8 + text + blobs:
+    if text > limits.answer_text or blobs > limits.answer_blobs or len(received) > 8 + text + blobs:
         raise ValueError
     if len(received) < 8 + text + blobs:
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import json
 import os
@@ -39,6 +40,10 @@ _uids = itertools.count(secrets.randbelow(3000))
 
 class NotPossible(Exception):
     """This level cannot be had here; the text says why."""
+
+
+class TooManyFiles(Exception):
+    """This process can open no more files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,28 +135,32 @@ class Zygote:
         """Forks a session.
 
         Raises:
-            OSError, IndexError: The zygote has died.
+            TooManyFiles: There are no descriptors left.
+            OSError, ValueError: The zygote has died.
         """
         pipes: list[int] = []
-        try:
-            for _ in range(4):
-                pipes += os.pipe2(os.O_CLOEXEC)
-            theirs = [pipes[0], pipes[3], pipes[5], pipes[7]]
-            ours = [pipes[1], pipes[2], pipes[4], pipes[6]]
-            with self._lock:
-                order = json.dumps({"op": "start", "folder": str(folder), "uid": uid}).encode()
-                socket.send_fds(self._socket, [order], theirs)
-                text, handles, _, _ = socket.recv_fds(self._socket, 65536, 1)
-            started = Started(handles[0], json.loads(text)["pid"], *ours)
-        except BaseException:
-            for descriptor in pipes:
-                os.close(descriptor)
-            raise
+        with contextlib.ExitStack() as undo:
+            undo.callback(lambda: list(map(os.close, pipes)))
+            try:
+                for _ in range(4):
+                    pipes += os.pipe2(os.O_CLOEXEC)
+                theirs = [pipes[0], pipes[3], pipes[5], pipes[7]]
+                ours = [pipes[1], pipes[2], pipes[4], pipes[6]]
+                with self._lock:
+                    order = json.dumps({"op": "start", "folder": str(folder), "uid": uid}).encode()
+                    socket.send_fds(self._socket, [order], theirs)
+                    text, handles, _, _ = socket.recv_fds(self._socket, 65536, 1)
+            except OSError as error:
+                raise TooManyFiles if error.errno in (errno.EMFILE, errno.ENFILE) else error from None
+            pid = json.loads(text)["pid"]
+            if not handles:  # there was no room for that one; without its pipes the session ends
+                raise TooManyFiles
+            undo.pop_all()
         for descriptor in theirs:
             os.close(descriptor)
         for descriptor in ours:
             os.set_blocking(descriptor, False)
-        return started
+        return Started(handles[0], pid, *ours)
 
     def ended(self, pid: int) -> int | None:
         """The wait status of a session that has ended, or None when nobody knows."""
@@ -195,7 +204,7 @@ class Zygote:
 
 
 def _start(level: Level, environment: Environment, base: Path, descriptor: int) -> subprocess.Popen[bytes]:
-    command = [environment.python, "-I", "-B", "-X", "utf8", "-W", "ignore", "-c", _MAIN]
+    command = [environment.python, "-I", "-B", "-X", "utf8", "-c", _MAIN]
     command += [str(_INSIDE), str(descriptor)]
     if level == "strong":
         command = [*_bubblewrap(environment, base), *command]

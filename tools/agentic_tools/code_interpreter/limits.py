@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass, fields
 
+from agentic.types.content import MAX_FILE_BYTES
 from agentic.types.errors import ConfigError
 
 MIB = 1 << 20
@@ -32,10 +33,11 @@ class Limits:
         images: Images that a call returns.
         pixels: Pixels of a figure.
         files: Files that a call returns.
-        returned: Bytes of those files together, and of each image.
+        returned: Bytes of those files together, and of each image; all images together may have three times as many.
         listed: Files that are looked at to find those that changed.
         idle: Seconds without a call until a session's process is ended.
         keep: Seconds without a call until its folder is removed too.
+        waiting: Sessions whose processes wait for another call; beyond that, the one that waits longest is ended.
     """
 
     timeout: float = 30.0
@@ -59,12 +61,25 @@ class Limits:
     listed: int = 2_000
     idle: float = 900.0
     keep: float = 86_400.0
+    waiting: int = 128
 
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
             if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value <= 0:
                 raise ConfigError(f"The limit {field.name} must be a positive number, not {value!r}.")
+        if self.returned > MAX_FILE_BYTES:
+            raise ConfigError(f"The limit returned is at most {MAX_FILE_BYTES:,} bytes: no file is larger.")
+
+    @property
+    def answer_text(self) -> int:
+        """Bytes of an answer's JSON: a character takes up to twelve, and file names and notes take some."""
+        return MIB + 12 * int(self.value + self.traceback)
+
+    @property
+    def answer_blobs(self) -> int:
+        """Bytes of the files and images of an answer."""
+        return 4 * int(self.returned)
 
     def for_worker(self) -> dict[str, float]:
         """As plain data; counts and sizes are whole numbers."""

@@ -367,7 +367,7 @@ class _Call:
             return
         self._received += data
         try:
-            frame = whole_frame(self._received)
+            frame = whole_frame(self._received, self._limits)
         except ValueError:
             self._end("protocol")
             return

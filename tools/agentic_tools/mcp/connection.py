@@ -142,6 +142,15 @@ def _closed(error: BaseException) -> bool:
     return isinstance(error, EOFError | ConnectionError | anyio.ClosedResourceError | anyio.BrokenResourceError)
 
 
+def unanswered(error: BaseException) -> bool:
+    """Whether a failure leaves it open what the server did with a request."""
+    from mcp import MCPError
+    from mcp_types import REQUEST_TIMEOUT
+
+    late = isinstance(error, TimeoutError) or (isinstance(error, MCPError) and error.code == REQUEST_TIMEOUT)
+    return late or _closed(error)
+
+
 def _first(error: BaseException) -> BaseException:
     while isinstance(error, BaseExceptionGroup) and error.exceptions:
         error = error.exceptions[0]

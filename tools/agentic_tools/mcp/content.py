@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from agentic.protocols import ToolOutput
-from agentic.types.content import Content, Image, Part, Text
+from agentic.types.content import Content, File, Image, Part, Text
 from agentic.types.errors import InvalidInput, ToolError
 from agentic.types.messages import AssistantMessage, Message, UserMessage
 
@@ -32,7 +32,7 @@ def output_of(result: Any) -> ToolOutput:
 
 
 def resource_of(result: Any) -> Content:
-    """A resource's contents: text as it is, pictures as images, a note for anything else."""
+    """A resource's contents: text as it is, pictures as images, anything else as files."""
     return _joined(_resource(item, named=len(result.contents) > 1) for item in result.contents) or "(empty)"
 
 
@@ -78,7 +78,10 @@ def _resource(item: Any, *, named: bool) -> Part:
     media_type = item.mime_type or "application/octet-stream"
     if media_type.startswith("image/"):
         return _picture(item.blob, media_type)
-    return Text(f"[{clip(item.uri, 2000)}, {clip(media_type, 100)}, {len(item.blob) * 3 // 4:,} bytes: not text]")
+    try:
+        return File(item.uri.rpartition("/")[2], base64.b64decode(item.blob, validate=True))
+    except ValueError:
+        return Text(f"[{clip(item.uri, 2000)}, {clip(media_type, 100)}, that cannot be read]")
 
 
 def _picture(data: str, media_type: str) -> Part:

@@ -19,7 +19,7 @@ from agentic.types.errors import ConfigError, ToolError
 from agentic.types.messages import Message
 from agentic.types.tools import ToolDef
 
-from .connection import Connection, Peer
+from .connection import Connection, Peer, unanswered
 from .content import messages_of, output_of, resource_of
 from .listing import Definitions, listed
 from .stdio import SENDING, Child, Sending
@@ -169,7 +169,7 @@ class MCP:
         return [_plain(item) for item in found]
 
     async def read_resource(self, uri: str) -> Content:
-        """Reads a resource: its text, its picture, or a note about what is neither.
+        """Reads a resource: its text, its picture, or its file.
 
         Raises:
             ToolError: There is none, the server failed or it took too long.
@@ -214,7 +214,7 @@ class MCP:
                     await connection.aclose()
                 if attempt == 1 and lost and (expired or not sending.written or not what):
                     continue
-                if lost and what and sending.written and isinstance(problem, ToolError):
+                if (lost or unanswered(error)) and what and sending.written and isinstance(problem, ToolError):
                     hint = f"{what} had been sent: whether it took effect is not known."
                     raise ToolError(problem.message, hint=hint) from None
                 raise problem from None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import json
 import os
 import signal
 import sys
@@ -102,7 +103,6 @@ class Child:
     async def _read_messages(self, process: Process, arrived: Any) -> None:
         import anyio
         from mcp.shared.message import SessionMessage
-        from mcp_types import jsonrpc_message_adapter
         from pydantic import ValidationError
 
         assert process.stdout is not None  # noqa: S101 - it was asked for
@@ -111,7 +111,7 @@ class Child:
                 while line := await process.stdout.readline():
                     if not line.lstrip().startswith(b"{"):
                         continue  # something that it, or a library of its, printed
-                    await arrived.send(SessionMessage(jsonrpc_message_adapter.validate_json(line, by_name=False)))
+                    await arrived.send(SessionMessage(_message(line)))
         except ValidationError:
             self.problem = "sent invalid JSON-RPC"
         except ValueError:  # readline's
@@ -145,6 +145,8 @@ class _Writer:
         if sending := SENDING.get():
             sending.written = True
         self._stdin.write(line)
+        if getattr(item.message, "id", None) is None:
+            return  # that a call was given up must not wait for a server that does not read
         try:
             await self._stdin.drain()
         except ConnectionError:
@@ -158,6 +160,25 @@ class _Writer:
 
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
+
+
+def _message(line: bytes) -> Any:
+    """A message. Half a character, such as servers make that cut text, does not spoil the rest of it.
+
+    Raises:
+        ValidationError: It is no JSON-RPC.
+    """
+    from mcp_types import jsonrpc_message_adapter
+    from pydantic import ValidationError
+
+    try:
+        return jsonrpc_message_adapter.validate_json(line, by_name=False)
+    except ValidationError:
+        try:
+            whole = json.dumps(json.loads(line.decode("utf-8", "replace")), ensure_ascii=False)
+        except (ValueError, RecursionError):
+            whole = ""
+        return jsonrpc_message_adapter.validate_json(whole.encode("utf-8", "replace"), by_name=False)
 
 
 async def _stop(process: Process) -> None:

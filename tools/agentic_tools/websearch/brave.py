@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..service import Service
 from .options import Options, Provider, Row, rows
 
-_LONGEST_QUERY = 400  # characters; the API refuses longer ones
+_MOST_CHARACTERS, _MOST_WORDS = 400, 50  # the API refuses longer queries
 _FRESHNESS = {"day": "pd", "week": "pw", "month": "pm", "year": "py"}
 
 
@@ -16,7 +16,7 @@ async def search(service: Service, endpoint: str, query: str, options: Options) 
         ToolError: The service cannot be reached, refuses or fails.
     """
     parameters = {
-        "q": _with_domains(query, options),
+        "q": _with_domains(" ".join(query.split()[:_MOST_WORDS]), options),
         "count": str(options.max_results),
         "result_filter": "web",
         "text_decorations": "false",
@@ -39,8 +39,9 @@ def _with_domains(query: str, options: Options) -> str:
         " OR ".join(f"site:{domain}" for domain in options.include_domains),
         " ".join(f"-site:{domain}" for domain in options.exclude_domains),
     ):
-        if operator and len(query) + len(operator) < _LONGEST_QUERY:
-            query = f"{query} {operator}"
+        longer = f"{query} {operator}"
+        if operator and len(longer) <= _MOST_CHARACTERS and len(longer.split()) <= _MOST_WORDS:
+            query = longer
     return query
 
 

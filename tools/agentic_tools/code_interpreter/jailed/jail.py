@@ -46,7 +46,8 @@ def lock_in(config: dict[str, Any], folder: str, uid: int | None, parent: int) -
     ruleset = _landlock(config["readable"], folder) if jailed else -1
     _limit(config["limits"], others=0 if uid is not None or not jailed else _own_namespace())
     if uid is not None:
-        become(uid, keep_reading=jailed and not all(map(_open_to_all, config["readable"])))
+        open_to_all = all(map(_open_to_all, config["readable"])) and _reachable_for_all(Path(folder))
+        become(uid, keep_reading=jailed and not open_to_all)
     _prctl(_PR_SET_DUMPABLE, 1)  # or the host could not measure this process's memory
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
@@ -61,7 +62,8 @@ def lock_in(config: dict[str, Any], folder: str, uid: int | None, parent: int) -
 def become(uid: int, *, keep_reading: bool) -> None:
     """Turns root into an ordinary user without any right but, if asked, that of reading what only root may read.
 
-    That right is needed where Python itself lies in root's home; Landlock still says which folders can be read.
+    That right is needed where Python or the folder for temporary files lies in one of root's; Landlock still says which
+    folders can be read.
     """
     if keep_reading:
         _prctl(_PR_SET_KEEPCAPS, 1)
@@ -159,9 +161,13 @@ def _open_to_all(path: str) -> bool:
     """Whether any user may read a path; what is missing cannot be read by anyone."""
     place = Path(path)
     try:
-        return bool(place.stat().st_mode & 0o004) and all(parent.stat().st_mode & 0o001 for parent in place.parents)
+        return bool(place.stat().st_mode & 0o004) and _reachable_for_all(place)
     except OSError:
         return True
+
+
+def _reachable_for_all(path: Path) -> bool:
+    return all(parent.stat().st_mode & 0o001 for parent in path.parents)
 
 
 def _prctl(option: int, value: int) -> None:

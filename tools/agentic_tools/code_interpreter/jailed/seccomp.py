@@ -18,10 +18,10 @@ _PLAIN = (
     "flock fsync fdatasync ftruncate fadvise64 copy_file_range sendfile creat stat fstat lstat "
     "newfstatat statx access faccessat faccessat2 readlink readlinkat getcwd chdir fchdir mkdir mkdirat rmdir unlink "
     "unlinkat rename renameat renameat2 link linkat symlink symlinkat getdents getdents64 statfs fstatfs umask "
-    "munmap mprotect mremap madvise msync mincore brk membarrier futex set_robust_list get_robust_list rseq "
-    "set_tid_address gettid getpid getppid getuid geteuid getgid getegid getresuid getresgid getgroups getpgid "
-    "getpgrp getsid sched_yield sched_getaffinity sched_getparam sched_getscheduler sched_get_priority_max "
-    "sched_get_priority_min getpriority getrlimit getrusage times time clock_gettime clock_getres clock_nanosleep "
+    "munmap mprotect mremap madvise msync mincore brk membarrier futex set_robust_list rseq "
+    "set_tid_address gettid getpid getppid getuid geteuid getgid getegid getresuid getresgid getgroups "
+    "getpgrp sched_yield sched_get_priority_max "
+    "sched_get_priority_min getrlimit getrusage times time clock_gettime clock_getres clock_nanosleep "
     "nanosleep gettimeofday getitimer setitimer alarm timerfd_create timerfd_settime timerfd_gettime eventfd2 "
     "epoll_create epoll_create1 epoll_ctl epoll_wait epoll_pwait epoll_pwait2 poll ppoll select pselect6 pipe pipe2 "
     "recvfrom recvmsg getsockopt getsockname getpeername shutdown rt_sigaction rt_sigprocmask rt_sigreturn "
@@ -83,6 +83,11 @@ def _rules(pid: int) -> dict[str, Block]:
     rules["prctl"] = _one_of(0, _PRCTL, errno.EINVAL)
     rules["prlimit64"] = _one_of(0, (0, pid), errno.EPERM)
     rules["kill"] = _one_of(0, (0, pid), errno.EPERM)
+    # They would tell which processes the host has.
+    for name in ("getpgid", "getsid", "sched_getparam", "sched_getscheduler", "get_robust_list"):
+        rules[name] = _one_of(0, (0, pid), errno.ESRCH)
+    rules["getpriority"] = _one_of(1, (0, pid), errno.ESRCH)
+    rules["sched_getaffinity"] = _one_of(0, (0, pid), errno.ENOSYS)  # libc asks for a thread's, and can do without
     rules["tgkill"] = _one_of(0, (pid,), errno.EPERM)
     # Before Linux 6.2, Landlock lets whoever may read a file empty it; and it does not look at access mode 3.
     opening = (0, 1, 2, _O_TRUNC | 1, _O_TRUNC | 2)

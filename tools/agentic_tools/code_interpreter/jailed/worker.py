@@ -19,6 +19,7 @@ import stat
 import struct
 import sys
 import traceback
+import warnings
 from collections.abc import Iterator
 from types import CodeType, FrameType, ModuleType
 from typing import Any
@@ -126,7 +127,8 @@ class _Session:
 
     def _show(self, answer: dict[str, Any], picture: bytes, what: str) -> None:
         width, height = struct.unpack(">II", picture[16:24].ljust(8, b"\0"))
-        too_large = width * height > self.limits["pixels"] or len(picture) > self.limits["returned"]
+        room = min(self.limits["returned"], 3 * self.limits["returned"] - sum(answer["images"]))
+        too_large = width * height > self.limits["pixels"] or len(picture) > room
         if too_large or len(answer["images"]) >= self.limits["images"]:
             answer["notes"].append(f"{what} was left out: too many figures, or too large.")
         else:
@@ -151,7 +153,8 @@ class _Session:
         if figure.bbox.width * figure.bbox.height > self.limits["pixels"]:
             raise ValueError("it is too large")
         file = io.BytesIO()
-        figure.savefig(file, format="png")
+        with warnings.catch_warnings(action="ignore"):  # they would name this line, not one of the code's
+            figure.savefig(file, format="png")
         return file.getvalue()
 
     def _files(self, answer: dict[str, Any]) -> None:

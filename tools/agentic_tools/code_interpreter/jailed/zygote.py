@@ -124,7 +124,7 @@ def _become_session(config: dict[str, Any], message: dict[str, Any], pipes: list
         os.closerange(5, 65536)
         os.chdir(message["folder"])
         temporary = str(Path(message["folder"], ".tmp"))
-        os.environ.update(HOME=message["folder"], TMPDIR=temporary, MPLBACKEND="agg", TZ="UTC")
+        os.environ.update(HOME=message["folder"], USER="user", TMPDIR=temporary, MPLBACKEND="agg", TZ="UTC")
         jail.lock_in(config, message["folder"], message["uid"], parent)
         os.makedirs(temporary, exist_ok=True)
         worker.serve(REQUEST, REPLY, message["folder"], config["limits"])
@@ -143,7 +143,7 @@ def _lifted(pipes: list[int]) -> list[int]:
 
 
 def _try_jail(config: dict[str, Any]) -> str:
-    """Locks a child in and lets it try what must not work. Returns what is wrong, or an empty string."""
+    """Locks a child in and lets it try what must work, and what must not. Returns what is wrong, or an empty string."""
     if config["level"] == "none":
         return ""
     said, says = os.pipe()
@@ -152,6 +152,9 @@ def _try_jail(config: dict[str, Any]) -> str:
         problem = "its process broke off"
         try:
             jail.lock_in(config, config["probe"], config["uid"], parent)
+            inner = Path(config["probe"], "folder")
+            inner.mkdir()
+            inner.rmdir()
             problem = _loophole()
         except BaseException as error:
             problem = str(error)
