@@ -24,6 +24,7 @@ from agentic import (
     TextDelta,
     Tool,
     ToolCall,
+    ToolCallStarted,
     ToolDef,
     ToolError,
     ToolOutput,
@@ -39,6 +40,7 @@ from agentic.store import MemoryStore, open_store
 from agentic.testing import Delay, ScriptedModel
 from agentic.types import (
     ConfigError,
+    Event,
     Hit,
     InvalidInput,
     Message,
@@ -320,6 +322,19 @@ def test_whatever_a_tool_raises_is_a_result(error: BaseException) -> None:
     assert [status for status, _ in results(mine.run("Go."))] == ["error", "error"]
 
 
+def test_an_exception_that_is_returned_or_says_nothing_is_told_as_an_error() -> None:
+    def returned() -> object:
+        """Returns an exception."""
+        return KeyError("key")
+
+    def wordless() -> object:
+        """Raises an error without words."""
+        raise ToolError("")
+
+    mine, _ = agent([call("returned"), call("wordless")], "ok", tools=[returned, wordless])
+    assert results(mine.run("Go.")) == [("error", "KeyError: 'key'"), ("error", "ToolError")]
+
+
 def test_a_tool_error_is_what_the_model_reads() -> None:
     def strict(city: str) -> str:
         """Looks up a city."""
@@ -406,6 +421,16 @@ def test_a_client_side_tool_pauses_the_turn_and_resume_brings_its_result() -> No
     assert (done.text, done.turn_id) == ("Blue it is.", turn.turn_id)
     assert session.pending == ()
     model.assert_complete()
+
+
+def test_a_client_side_tool_that_failed_is_answered_with_its_exception() -> None:
+    made, _ = agent(call("ask"), "Pity.", tools=[ToolDef("ask")])
+    session = made.session()
+    (waits,) = session.run("Ask.").pending
+    with pytest.raises(InvalidInput, match="runs on your side: answer with its result"):
+        session.resume({waits.call.call_id: Approve()})
+    turn = session.resume({waits.call.call_id: ConnectionError("nobody there")})
+    assert results(turn) == [("error", "ConnectionError: nobody there")]
 
 
 def test_approval_is_asked_for_and_survives_a_restart(tmp_path: Path) -> None:
@@ -507,6 +532,29 @@ def test_a_huge_result_is_cut_for_the_model_and_whole_in_the_turn() -> None:
     assert seen.startswith("aaaa")
     assert seen.endswith("zzzz")
     assert "[… 160,000 characters left out here …]" in seen
+
+
+def test_what_tools_and_approval_functions_do_to_their_arguments_changes_no_call(tmp_path: Path) -> None:
+    def sort(rows: list[Any], options: dict[str, Any]) -> str:
+        """Sorts rows in their place."""
+        rows[0].append("changed")
+        options["by"].clear()
+        return f"{rows} {options}"
+
+    def approve(arguments: Any) -> bool:
+        arguments["rows"][0].clear()
+        return bool(arguments.pop("options")["by"] != ["name"])
+
+    asked = {"rows": [["b"]], "options": {"by": ["name"]}}
+    mine, model = agent(
+        call("sort", **asked), "ok", tools=[Tool(sort, approve=approve)], store=str(tmp_path / "sessions.db")
+    )
+    turn = mine.session("s").run("Sort.")
+    assert results(turn) == [("ok", "[['b', 'changed']] {'by': []}")]
+    (logged,) = mine.session("s").turns[0].tool_calls
+    assert turn.tool_calls[0].arguments == logged.arguments == asked
+    assert "changed" not in model.prompts[1].splitlines()[1]
+    mine.close()
 
 
 def test_an_approval_function_that_fails_asks_a_person() -> None:
@@ -665,6 +713,58 @@ async def test_a_reader_that_leaves_does_not_end_the_turn_and_another_sees_each_
     assert isinstance(seen[0], TurnStarted)
     assert isinstance(rest[-1], TurnCompleted)
     assert "".join(event.text for event in rest if isinstance(event, TextDelta)) == "abc"
+
+
+@pytest.mark.parametrize("reader", ["sync", "async"])
+def test_a_reader_may_follow_from_another_loop_than_the_turns(reader: str) -> None:
+    """The turn waits in one loop until the reader in another has seen all there is, and the reader gets the rest."""
+    seen: list[str] = []
+    go_on = threading.Event()
+
+    def wait() -> str:
+        """Waits."""
+        go_on.wait(10)
+        return "waited"
+
+    def note(event: Event) -> None:
+        seen.append(event.type)
+        if isinstance(event, ToolCallStarted):
+            go_on.set()
+
+    async def afollow(session: Session, after: int) -> None:
+        async for event in session.afollow(after):
+            note(event)
+
+    def follow(session: Session, after: int) -> None:
+        for event in session.follow(after):
+            note(event)
+
+    async def drive(session: Session) -> None:
+        events = session.astream("Wait.")
+        await anext(events)
+        await asyncio.to_thread(follow, session, 0)
+        assert [event.type async for event in events] == seen[1:]
+
+    made, _ = agent(ToolCall("wait"), "Done.", tools=[wait])
+    session = made.session()
+    if reader == "sync":
+        asyncio.run(drive(session))
+    else:
+        events = session.stream("Wait.")
+        next(events)
+        asyncio.run(afollow(session, 0))
+        assert [event.type for event in events] == seen[1:]
+    assert (seen[0], seen[-1]) == ("turn_started", "turn_completed")
+
+
+@pytest.mark.parametrize("after", [-1, 1.5, "1", None])
+def test_events_are_numbered_from_0(after: Any) -> None:
+    made, _ = agent("Hi.")
+    session = made.session()
+    events = list(session.stream("Hi"))
+    assert list(session.follow(2)) == events[2:]
+    with pytest.raises(InvalidInput, match="numbered from 0"):
+        list(session.follow(after))
 
 
 @pytest.mark.anyio

@@ -106,6 +106,14 @@ async def test_assert_complete() -> None:
 
 
 async def test_nonsense_in_a_script_is_said() -> None:
-    for reply in ([3], ["<|python_tag|>x", CALL]):
-        with pytest.raises(TypeError):
+    for reply in ([3], 3, None, ["<|python_tag|>x", CALL]):
+        with pytest.raises(TypeError, match=r"scripted reply|raw Llama text"):
             await ask(ScriptedModel([reply]))  # type: ignore[list-item]
+    with pytest.raises(TypeError, match="list of replies"):
+        ScriptedModel("hello")
+
+
+async def test_it_says_how_far_it_is() -> None:
+    model = ScriptedModel(["a", "b"])
+    await ask(model)
+    assert repr(model) == "ScriptedModel('scripted/model', 1 of 2 replies asked for)"

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from agentic import Agent, Approve, EndReason, Limits, Tool, ToolCall, ToolContext, keys
+from agentic import Agent, Approve, EndReason, Limits, Text, Tool, ToolCall, ToolContext, keys
 from agentic.testing import ScriptedModel
-from agentic.types import InvalidInput, ToolDefinitionError, ToolProgress, ToolStatus
+from agentic.types import InvalidInput, ToolDefinitionError, ToolProgress, ToolStatus, from_json, to_json
 
 
 async def swallow() -> str:
@@ -132,3 +132,16 @@ def test_a_file_and_a_secret(tmp_path: Path) -> None:
     with keys.given({"SHOP_API_KEY": "abc"}):
         turn = agent_of(Tool(read), Tool(secret)).run("x")
     assert [response.text for response in turn.tool_responses] == ["from a file", "ABC"]
+
+
+def test_progress_may_be_whatever_a_result_may_be() -> None:
+    def count(context: ToolContext) -> str:
+        """Counts."""
+        for progress in (50, {"done": 2}, "half \ud800", [Text("a"), "b"]):
+            context.report(progress)
+        return "counted"
+
+    agent = Agent(ScriptedModel([ToolCall("count"), "Done."]), tools=[count], store=None)
+    told = [event for event in agent.stream("Count.") if isinstance(event, ToolProgress)]
+    assert [event.content for event in told] == ["50", '{"done":2}', "half ?", (Text("a"), Text("b"))]
+    assert [from_json(ToolProgress, to_json(event)) for event in told] == told

@@ -8,10 +8,11 @@ import pytest
 
 from agentic import Agent, Tool
 from agentic.protocols import Tool as ToolProtocol
+from agentic.store import MemoryStore
 from agentic.testing import ScriptedModel
 from agentic.tool import NAME
 from agentic.toolbox import Toolbox, fitting_name
-from agentic.types.errors import ConfigError
+from agentic.types.errors import ConfigError, StoreError
 
 
 def look() -> str:
@@ -46,6 +47,24 @@ def test_groups_are_closed_with_the_agent_and_when_there_is_none() -> None:
     with pytest.raises(ConfigError, match="Two tools are called 'look'"):
         Agent(ScriptedModel([]), tools=[group, look, look], store=None)
     assert group.closed == 2
+    with pytest.raises(ConfigError, match="none of the agent's tools"):
+        Agent(ScriptedModel([]), tools=[group], tool_choice="hear", store=None)
+    assert group.closed == 3
+
+
+def test_what_cannot_be_closed_keeps_nothing_else_open() -> None:
+    class Stuck(Group):
+        async def aclose(self) -> None:
+            await super().aclose()
+            raise OSError("stuck")
+
+    groups = [Stuck("one"), Group("two"), Stuck("three")]
+    store = MemoryStore()
+    with pytest.raises(OSError, match="stuck"):
+        Agent(ScriptedModel([]), tools=groups, store=store).close()
+    assert [group.closed for group in groups] == [1, 1, 1]
+    with pytest.raises(StoreError, match="closed"):
+        Agent(ScriptedModel(["Hi."]), store=store).run("Hi")
 
 
 @pytest.mark.parametrize("text", ["", "1", "a b", "größe", "\ud800", "x" * 65, "a" * 64, "-", ".x", "ok"])

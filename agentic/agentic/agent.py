@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeAlias, get_args
@@ -22,8 +23,9 @@ from .session import Session
 from .setup import Setup
 from .shield import ShieldLike, placed
 from .store import Store, open_store
+from .store.base import check_name
 from .toolbox import Toolbox
-from .types.content import FileLike
+from .types.content import FileLike, storable
 from .types.errors import ConfigError
 from .types.events import Event
 from .types.sampling import SamplingParams
@@ -110,7 +112,7 @@ class Agent:
         name: str = "agent",
     ) -> None:
         inference = _inference(model, endpoint, api_key, tool_strategy)
-        banks = [_load("memory", bank) for bank in memory]
+        banks = _banks(memory)
         self._opened = [bank for given, bank in zip(memory, banks, strict=True) if isinstance(given, str)]
         recall = Recall(
             query_generator=query_generator, max_chunks=max_chunks, max_tokens_in_context=max_tokens_in_context
@@ -125,17 +127,25 @@ class Agent:
         }
         looking = placed(lists)
         context = ContextPolicy(tokens=context_tokens, overflow=overflow)
+        check_name("agent name", name, empty=True)
+        _expect("instructions", instructions, str | None, "text")
+        if instructions and storable(instructions) != instructions:
+            raise ConfigError("instructions hold half a surrogate pair: decode their bytes as UTF-8.")
+        _expect("tool_choice", tool_choice, str, "auto, required, none or a tool's name")
+        _expect("sampling", sampling, SamplingParams | None, "a SamplingParams")
+        _expect("limits", limits, Limits | None, "a Limits")
         if prompt is not None or variables is not None:
             instructions, prompt = _rendered(instructions, prompt, variables, store)
         self._store = open_store(store)
         # Last, because a toolgroup may start processes: nothing that fails above leaves them behind.
         self._toolbox = Toolbox.of(tools)
         if tool_choice not in ("auto", "required", "none") and tool_choice not in self._toolbox.tools:
+            run_sync(self._toolbox.aclose())
             raise ConfigError(f"tool_choice names {tool_choice!r}, which is none of the agent's tools.")
         self._setup = Setup(
             inference=inference,
             name=name,
-            instructions=instructions,
+            instructions=instructions or "",
             prompt=prompt or "",
             tools=self._toolbox.tools,
             tool_choice=tool_choice,
@@ -249,14 +259,18 @@ class Agent:
         }
 
     async def aclose(self) -> None:
-        """Closes the model, the toolgroups, the store, the shields, and the banks that were given by their ids."""
-        await self._setup.inference.aclose()
-        await self._toolbox.aclose()
+        """Closes the model, the toolgroups, the store, the shields, and the banks that were given by their ids.
+
+        Each is closed, whatever closing another raises.
+        """
         shields = {shield.shield_id: shield for there in self._setup.shields.values() for shield in there}
-        for opened in (*self._opened, *shields.values()):
-            if (close := getattr(opened, "aclose", None)) is not None:
-                await close()
-        await self._store.aclose()
+        async with AsyncExitStack() as last_first:
+            last_first.push_async_callback(self._store.aclose)
+            for opened in (*shields.values(), *self._opened):
+                if (close := getattr(opened, "aclose", None)) is not None:
+                    last_first.push_async_callback(close)
+            last_first.push_async_callback(self._toolbox.aclose)
+            last_first.push_async_callback(self._setup.inference.aclose)
 
     def close(self) -> None:
         """Closes what `aclose` closes."""
@@ -285,6 +299,7 @@ def _inference(
     if not isinstance(model, str | None):
         if endpoint or api_key:
             raise ConfigError("endpoint and api_key belong to a model string; this model is an object already.")
+        _expect("model", model, Inference, "a model string or an Inference")
         inference = model
     else:
         chosen = model or os.environ.get("AGENTIC_MODEL") or DEFAULT_MODEL
@@ -307,6 +322,7 @@ def _rendered(
         raise ConfigError("variables belong to a prompt, and none is given.")
     if instructions:
         raise ConfigError("An agent has instructions or a prompt, not both.")
+    _expect("prompt", prompt, str | Prompt, "a Prompt or its name")
     if isinstance(prompt, str):
         prompts = PromptStore(store)
         try:
@@ -317,5 +333,15 @@ def _rendered(
     return prompt.render(variables), prompt.ref
 
 
-def _load(group: plugins.Group, given: Any) -> Any:
-    return plugins.load(group, given)(given) if isinstance(given, str) else given
+def _banks(given: Sequence[MemoryBank | str]) -> list[MemoryBank]:
+    if isinstance(given, str) or not isinstance(given, Sequence):
+        raise ConfigError(f"memory is a list of memory banks or their ids, not {given!r:.80}.")
+    banks = [plugins.load("memory", bank)(bank) if isinstance(bank, str) else bank for bank in given]
+    for bank in banks:
+        _expect("Each of memory", bank, MemoryBank, "a memory bank or its id")
+    return banks
+
+
+def _expect(setting: str, given: object, kind: Any, what: str) -> None:
+    if not isinstance(given, kind):
+        raise ConfigError(f"{setting} is {what}, not {given!r:.80}.")

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
-from .execution import response_of
+from .execution import answer, response_of
 from .protocols import ToolOutput
 from .types.content import ContentLike, FileLike, Image, content_of, storable, text_of
-from .types.errors import InvalidInput, ToolError, TurnPending
+from .types.errors import InvalidInput, ToolError, TurnPending, describe
 from .types.messages import AssistantMessage, Message, SystemMessage, UserMessage
 from .types.records import Decision
 from .types.tools import ToolResponse, ToolStatus
@@ -61,13 +61,22 @@ def messages_of(message: Input, images: Sequence[ImageLike], files: Sequence[Fil
             if images or files:
                 raise InvalidInput("Put images and files into the messages when messages are given.")
             _check_results(given)
-            return given
+            return tuple(map(_usable, given))
     content = content_of(message, images, files)  # type: ignore[arg-type] # it checks each part
     if not content or (isinstance(content, str) and not content.strip()):
         raise InvalidInput("The message is empty.")
     if storable(text_of(content)) != text_of(content):
         raise InvalidInput("The message holds half a surrogate pair: decode its bytes as UTF-8.")
     return (UserMessage(content),)
+
+
+def _usable(message: Message) -> Message:
+    """The message with content that the log takes: a caller may have put a list there."""
+    if isinstance(message.content, str):
+        return message
+    if isinstance(message, AssistantMessage):
+        raise InvalidInput(f"An assistant's message is text, not {type(message.content).__name__}.")
+    return replace(message, content=content_of(message.content))
 
 
 def _check_results(messages: Sequence[Message]) -> None:
@@ -122,6 +131,10 @@ def _decision(pending: PendingCall, given: Any) -> Decision:
             return Decision(call.call_id, scope=scope, arguments=arguments, digest=pending.digest)
         case _ if pending.why == "approval":
             raise InvalidInput(f"{call.name} waits for approval: answer True, Approve(…) or Deny('why').")
+        case Approve():
+            raise InvalidInput(f"{call.name} runs on your side: answer with its result, or Deny('why').")
+        case Exception():
+            return Decision(call.call_id, response=answer(call, ToolStatus.ERROR, describe(given)))
     status = ToolStatus.OK
     if isinstance(given, ToolResponse):
         if given.call_id != call.call_id:

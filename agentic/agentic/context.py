@@ -27,7 +27,7 @@ from .recall import quoted
 from .types.content import Image, storable
 from .types.errors import ConfigError, ContextOverflow, describe
 from .types.messages import AssistantMessage, Message, SystemMessage, UserMessage
-from .types.sampling import InferenceRequest, SamplingParams, Usage
+from .types.sampling import InferenceRequest, SamplingParams, Usage, whole
 from .types.steps import Failure, InferenceStep, LeftOut
 from .types.tools import ToolDef
 
@@ -72,8 +72,8 @@ class ContextPolicy:
     overflow: Overflow = "drop"
 
     def __post_init__(self) -> None:
-        if self.tokens is not None and self.tokens < 1:
-            raise ConfigError(f"context_tokens must be at least 1, not {self.tokens}.")
+        if self.tokens is not None and not whole(self.tokens):
+            raise ConfigError(f"context_tokens must be a whole number, at least 1, not {self.tokens!r}.")
         if self.overflow not in get_args(Overflow):
             raise ConfigError(f"overflow is drop, summarise or error, not {self.overflow!r}.")
 

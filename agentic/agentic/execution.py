@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -53,7 +54,9 @@ async def execute(call: ToolCall, tools: Mapping[str, Tool], context: ToolContex
 
 async def _attempt(call: ToolCall, tool: Tool, context: ToolContext) -> ToolResponse:
     try:
-        return response_of(call, await tool.invoke(call.arguments, context))
+        # A tool may change what it is given; the call stays as it was logged.
+        arguments = copy.deepcopy(dict(call.arguments))
+        return response_of(call, await tool.invoke(arguments, context))
     except asyncio.CancelledError:
         if (task := asyncio.current_task()) and task.cancelling():
             raise

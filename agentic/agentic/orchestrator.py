@@ -16,12 +16,13 @@ from collections.abc import Sequence
 from contextlib import aclosing, suppress
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from . import turn as machine
 from .approvals import always_allowed
 from .budget import Budget
 from .context import ALONE, fitted
-from .execution import answer, execute, stages
+from .execution import answer, execute, response_of, stages
 from .inference.retry import generate
 from .journal import Journal, new_id, now
 from .protocols import Prepared, ToolContext
@@ -322,7 +323,8 @@ class Run:
             if running:
                 journal.emit(ToolProgress(call.call_id, content, step_id))
 
-        def report(content: Content) -> None:  # in any thread, and perhaps of a call that was given up long ago
+        def report(progress: Any) -> None:  # in any thread, and perhaps of a call that was given up long ago
+            content = response_of(call, progress).content  # as fit for the stream as a result is for the log
             with suppress(RuntimeError):  # its loop has closed
                 loop.call_soon_threadsafe(tell, content)
 

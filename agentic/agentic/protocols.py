@@ -5,14 +5,17 @@ Anything that has these methods will do; there is no base class to inherit from.
 
 from __future__ import annotations
 
+import copy
+import math
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from .keys import Secrets
 from .types.content import Content, File
+from .types.errors import ToolDefinitionError
 from .types.messages import Message
-from .types.sampling import Completion, InferenceRequest, ToolCallDelta
+from .types.sampling import Completion, InferenceRequest, ToolCallDelta, positive
 from .types.steps import Hit, Verdict
 from .types.tools import ToolCall, ToolDef
 from .types.turns import Turn
@@ -94,7 +97,7 @@ class ToolContext:
         turn_id: The turn.
         call_id: The call that it answers.
         deadline: When the turn's time ends, on `time.monotonic`'s clock; None is no limit.
-        report: Sends progress to whoever reads the stream.
+        report: Sends progress, which is anything that a tool may return, to whoever reads the stream.
         secrets: Keys by name: `secrets["SHOP_API_KEY"]`, from where `agentic.keys` looks.
         attachments: The files that the user attached in this session, in order.
         sources: How many numbered sources this turn has shown to the model; a tool that numbers its own goes on from
@@ -105,7 +108,7 @@ class ToolContext:
     turn_id: str = ""
     call_id: str = ""
     deadline: float | None = None
-    report: Callable[[Content], None] = lambda _content: None
+    report: Callable[[Any], None] = lambda _progress: None
     secrets: Secrets = field(default_factory=Secrets)
     attachments: tuple[File, ...] = ()
     sources: int = 0
@@ -128,6 +131,19 @@ class ToolPolicy:
     parallel: bool = True
     approve: bool | Callable[[Mapping[str, Any]], bool] = False
     client: bool = False
+
+    def __post_init__(self) -> None:
+        if self.timeout is not None and not positive(self.timeout, math.inf):
+            raise ToolDefinitionError(f"timeout is a number of seconds above 0, or None, not {self.timeout!r}.")
+
+    def asks(self, arguments: Mapping[str, Any]) -> bool:
+        """Whether a call with these arguments wants an approval."""
+        if not callable(self.approve):
+            return bool(self.approve)
+        try:
+            return bool(self.approve(copy.deepcopy(dict(arguments))))  # it judges the call, and must not change it
+        except Exception:  # it was written for arguments that this call does not have: let a person look
+            return True
 
 
 @dataclass(frozen=True, slots=True)

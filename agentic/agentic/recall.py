@@ -18,7 +18,7 @@ from .protocols import Inference, MemoryBank
 from .types.content import storable
 from .types.errors import ConfigError, InvalidInput, describe
 from .types.messages import AssistantMessage, Message, SystemMessage, UserMessage
-from .types.sampling import InferenceRequest, SamplingParams
+from .types.sampling import InferenceRequest, SamplingParams, whole
 from .types.steps import Failure, Hit, Retrieval
 
 QueryGenerator: TypeAlias = Literal["message", "model"]
@@ -64,8 +64,9 @@ class Recall:
         if self.query_generator not in ("message", "model"):
             raise ConfigError(f"query_generator is message or model, not {self.query_generator!r}.")
         for name in ("max_chunks", "max_tokens_in_context"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}.")
+            value = getattr(self, name)
+            if not whole(value):
+                raise ConfigError(f"{name} must be a whole number, at least 1, not {value!r}.")
 
 
 async def recall(

@@ -22,10 +22,10 @@ from .setup import Setup
 from .store import Lease, Store
 from .stream import EventLog
 from .types.content import FileLike
-from .types.errors import NotFound, StoreError, TurnPending
+from .types.errors import InvalidInput, NotFound, StoreError, TurnPending
 from .types.events import Event
 from .types.messages import Message
-from .types.steps import InferenceStep, Step
+from .types.steps import InferenceStep, MemoryRetrievalStep, ShieldCallStep, Step, ToolExecutionStep
 from .types.turns import EndReason, Limits, PendingCall, Turn, TurnStatus
 
 if TYPE_CHECKING:
@@ -116,9 +116,10 @@ class Session:
 
         Args:
             answers: For a paused turn, by call id: `Approve()` or `Deny("why")` for a call that waits for approval, the
-                result for a call of a client-side tool (whatever a tool may return, or a `ToolResponse`). Calls left
-                out go on waiting. For an unfinished turn: nothing; calls that never started are run, those that had
-                started are run again when their tool is idempotent and otherwise told as *outcome unknown*.
+                result for a call of a client-side tool (whatever a tool may return, the exception that it failed with,
+                or a `ToolResponse`). Calls left out go on waiting. For an unfinished turn: nothing; calls that never
+                started are run, those that had started are run again when their tool is idempotent and otherwise told
+                as *outcome unknown*.
 
         Raises:
             TurnPending: There is nothing to resume, or answers are missing.
@@ -210,7 +211,7 @@ class Session:
         Raises:
             NotFound: The session has no such inference step.
         """
-        return self._loaded().prompt(step if isinstance(step, str) else step.step_id)
+        return self._loaded().prompt(_id_of(step))
 
     async def afork(self, session_id: str | None = None, *, at: Turn | Step | str | None = None) -> Session:
         """A new session with the same history up to the end of a step or turn (default: all of it).
@@ -221,7 +222,7 @@ class Session:
         """
         fork = Session(self._setup, self._store, session_id)
         await self.aload()
-        await self._store.fork(self.session_id, fork.session_id, at=_id_of(at))
+        await self._store.fork(self.session_id, fork.session_id, at=None if at is None else _id_of(at))
         return await fork.aload()
 
     async def areplay(self, turn: Turn | str | None = None) -> Replay:
@@ -239,7 +240,7 @@ class Session:
         from .replay import replay
 
         records = await self._store.read(self.session_id)
-        return await replay(self.session_id, records, self._setup, _id_of(turn))
+        return await replay(self.session_id, records, self._setup, None if turn is None else _id_of(turn))
 
     # -- the sync face ------------------------------------------------------------------------------------------------
 
@@ -299,6 +300,9 @@ class Session:
         return other
 
     async def _begin(self, messages: Sequence[Message], limits: Limits | None, emit: Emit) -> Turn:
+        if not isinstance(limits, Limits | None):
+            raise InvalidInput(f"limits is a Limits, not {limits!r:.80}.")
+
         async def work(start: Start, history: History) -> Turn:
             self._task = asyncio.current_task()
             if history.state is not None:
@@ -419,7 +423,12 @@ class Session:
         return self._history
 
 
-def _id_of(at: Turn | Step | str | None) -> str | None:
-    if at is None or isinstance(at, str):
-        return at
-    return at.turn_id if isinstance(at, Turn) else at.step_id
+def _id_of(at: Turn | Step | str) -> str:
+    match at:
+        case str():
+            return at
+        case Turn():
+            return at.turn_id
+        case InferenceStep() | ToolExecutionStep() | ShieldCallStep() | MemoryRetrievalStep():
+            return at.step_id
+    raise InvalidInput(f"A step or a turn, or the id of one, is wanted, not {at!r:.80}.")

@@ -15,6 +15,8 @@ from .types.sampling import Completion, InferenceRequest, ToolCallDelta
 from .types.serialise import to_json
 from .types.tools import ToolCall
 
+__all__ = ["Delay", "Piece", "Reply", "ScriptedModel"]
+
 _SPECIAL = ("<|python_tag|>", "<|eom_id|>", "<|eot_id|>", "<|start_header_id|>")
 
 
@@ -57,11 +59,16 @@ class ScriptedModel:
     """
 
     def __init__(self, replies: Iterable[Reply] = (), *, model: str = "scripted/model") -> None:
+        if isinstance(replies, str):
+            raise TypeError("A script is a list of replies, not one string.")
         self.model = model
         self.requests: list[InferenceRequest] = []
         self.prompts: list[str] = []
         self.closed = False
         self._replies = list(replies)
+
+    def __repr__(self) -> str:
+        return f"ScriptedModel({self.model!r}, {len(self.requests)} of {len(self._replies)} replies asked for)"
 
     async def prepare(self, request: InferenceRequest) -> Prepared:
         """Writes the messages as JSON lines, which stands for a prompt."""
@@ -123,6 +130,8 @@ async def _resolve(reply: Reply, request: InferenceRequest) -> AssistantMessage 
                 return [reply]
             case Sequence():
                 return reply
+            case _ if not callable(reply):
+                raise TypeError(f"A scripted reply cannot be a {type(reply).__name__}.")
             case _:
                 answer = reply(request)
                 reply = await answer if inspect.isawaitable(answer) else answer

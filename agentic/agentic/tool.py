@@ -27,7 +27,7 @@ from .isolation import check_importable, run_in_process
 from .protocols import ToolContext, ToolOutput, ToolPolicy
 from .threads import run_in_thread
 from .types.content import Content, File, Image, Text, content_of
-from .types.errors import InvalidInput, ToolDefinitionError, ToolError
+from .types.errors import InvalidInput, ToolDefinitionError, ToolError, describe
 from .types.tools import BUILTIN_TOOLS, ToolDef
 
 if TYPE_CHECKING:
@@ -82,6 +82,7 @@ class Tool:
         isolation: Literal["process"] | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> None:
+        _check(function, name, description, isolation, metadata)
         self.policy = ToolPolicy(
             timeout=timeout,
             idempotent=idempotent,
@@ -178,8 +179,8 @@ def tool(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     """
     if function is None:
         return partial(Tool, **options)
-    Tool(function)
-    return function
+    made = Tool(function, **options)
+    return made if options else function
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,10 +197,8 @@ class _Call:
         from pydantic import ConfigDict, create_model
         from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
 
-        if not callable(function):
-            raise ToolDefinitionError(f"A tool is a function, not {type(function).__name__}.")
-        name = _name_of(function)
-        target = function if inspect.isroutine(function) else type(function).__call__
+        name, plain = _name_of(function), _plain(function)
+        target = plain if inspect.isroutine(plain) else type(plain).__call__
         try:
             signature = inspect.signature(function)
             hints = get_type_hints(target, include_extras=True)
@@ -208,9 +207,14 @@ class _Call:
         docs = _parameter_docs(function)
         fields: dict[str, Any] = {}
         context_parameter = None
+        bound = function.keywords if isinstance(function, partial) else {}
         for parameter in signature.parameters.values():
+            if parameter.name in bound:  # it is settled, and may be a secret
+                continue
             hint = hints.get(parameter.name, Any)
             if hint is ToolContext or ToolContext in get_args(hint):
+                if context_parameter:
+                    raise ToolDefinitionError(f"{name} has two parameters of the type ToolContext.")
                 context_parameter = parameter.name
             else:
                 # Fields have names of their own, the parameter's is an alias: a parameter may be called `schema`.
@@ -236,8 +240,34 @@ class _Call:
         return {field.alias or name: getattr(valid, name) for name, field in type(valid).model_fields.items()}
 
 
+def _check(function: object, name: object, description: object, isolation: object, metadata: object) -> None:
+    if isinstance(function, Tool):
+        raise ToolDefinitionError(f"{function.name} is a Tool already.", hint="Give it its options where it is made.")
+    if isinstance(function, ToolDef):
+        schema: object = function.parameters
+        if not isinstance(schema, Mapping) or schema.get("type", "object") != "object":
+            raise ToolDefinitionError(f"The parameters of {function.name} must be a JSON schema of type object.")
+    elif isinstance(function, type) or not callable(function):
+        raise ToolDefinitionError(
+            f"A tool is a function, not {getattr(function, '__name__', type(function).__name__)}."
+        )
+    for option, value in (("name", name), ("description", description)):
+        if not isinstance(value, str | None):
+            raise ToolDefinitionError(f"{option} is text, not {value!r:.80}.")
+    if isolation not in (None, "process"):
+        raise ToolDefinitionError(f'isolation is "process" or None, not {isolation!r:.80}.')
+    if not isinstance(metadata, Mapping | None):
+        raise ToolDefinitionError(f"metadata is a dict, not {metadata!r:.80}.")
+
+
+def _plain(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function that a `functools.partial` calls, which has the name, the types and the docstring."""
+    return function.func if isinstance(function, partial) else function
+
+
 def _name_of(function: Callable[..., Any]) -> str:
-    return str(getattr(function, "__name__", type(function).__name__))
+    plain = _plain(function)
+    return str(getattr(plain, "__name__", type(plain).__name__))
 
 
 def _kind(function: Callable[..., Any]) -> Literal["sync", "async", "generator"]:
@@ -279,7 +309,7 @@ def _field(function: str, parameter: inspect.Parameter, hint: Any, doc: str | No
 
 def _define(call: _Call, name: str | None, description: str | None) -> ToolDef:
     if description is None:
-        doc = inspect.getdoc(call.function) or ""
+        doc = inspect.getdoc(_plain(call.function)) or ""
         description = _parse_docstring(doc).description or ""
     schema = call.parameters.model_json_schema()
     return ToolDef(name or _name_of(call.function), description.strip(), _without_titles({"properties": {}, **schema}))
@@ -292,7 +322,7 @@ def _parse_docstring(doc: str) -> Any:
 
 
 def _parameter_docs(function: Callable[..., Any]) -> dict[str, str]:
-    doc = inspect.getdoc(function)
+    doc = inspect.getdoc(_plain(function))
     if not doc:
         return {}
     return {item.arg_name: item.description for item in _parse_docstring(doc).params if item.description}
@@ -333,6 +363,8 @@ def as_output(result: Any) -> ToolOutput:
             return ToolOutput((result,))
         case Path():
             return _file(result)
+        case Exception():
+            raise ToolError(describe(result))
         case bytes() | bytearray():
             return ToolOutput(_image_or_error(bytes(result)))
         case list() | tuple() if (

@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -45,14 +46,14 @@ class Toolbox:
             found = [pair for item in listed for pair in _expanded(item, groups)]
             return cls(_by_name(found), groups)
         except BaseException:
-            for group in groups:
-                run_sync(group.aclose())
+            run_sync(cls({}, groups).aclose())
             raise
 
     async def aclose(self) -> None:
-        """Closes the groups."""
-        for group in self.groups:
-            await group.aclose()
+        """Closes the groups, each of them, whatever closing another raises."""
+        async with AsyncExitStack() as closing:
+            for group in self.groups:
+                closing.push_async_callback(group.aclose)
 
 
 def fitting_name(text: str) -> str:

@@ -89,3 +89,15 @@ def test_errors_are_cleaned_and_an_unexpected_one_says_so(capsys: pytest.Capture
     first, hint, unexpected, cancelled = capsys.readouterr().err.splitlines()
     assert (first, hint, cancelled) == ("Error: ab", "Do c.", "Cancelled.")
     assert unexpected.startswith("Error: ValueError: odd (unexpected")
+
+
+def test_ctrl_c_at_a_question_is_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted(_: str) -> str:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("click.termui.visible_prompt_func", interrupted)
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
+    with pytest.raises(SystemExit) as ended:
+        app(["session", "rm", "trip"], prog_name="agentic")
+    assert ended.value.code == CANCELLED
+    assert capsys.readouterr().err.endswith("Cancelled.\n")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from pathlib import Path
 
 import pytest
 
 from agentic import Agent
+from agentic.cli.demo import program
 from agentic.cli.demo_tools import TOOLS, convert_units, days_between, planet_facts
 from agentic.models import EMBEDDING_MODEL, find, located
 from agentic.testing import ScriptedModel
@@ -18,6 +20,16 @@ from cli.script import Agentic, Spawn
 embedded = pytest.mark.skipif(
     not (located(find("default")) and located(find(EMBEDDING_MODEL))), reason="the embedded model is not in the cache"
 )
+
+
+def test_what_to_try_next_can_be_typed_as_it_stands(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "agentic").touch(mode=0o700)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert program() == "agentic"
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "bin" / "python"))
+    monkeypatch.chdir(tmp_path)
+    assert program() == f"bin{os.sep}agentic"
 
 
 def test_days_between() -> None:

@@ -94,6 +94,27 @@ def test_tools_by_stdio(kit: str) -> None:
 
 
 @pytest.mark.slow
+def test_stdout_holds_messages_alone(kit: str) -> None:
+    client = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}
+    said: list[dict[str, object]] = [
+        {"id": 1, "method": "initialize", "params": client},
+        {"method": "notifications/initialized"},
+        {"id": 2, "method": "tools/call", "params": {"name": "add", "arguments": {"a": 1}}},
+    ]
+    with subprocess.Popen([*SERVE, "-t", kit], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdin is not None
+        assert server.stdout is not None
+        server.stdin.writelines(f"{json.dumps({'jsonrpc': '2.0', **message})}\n" for message in said)
+        server.stdin.flush()
+        heard = [json.loads(server.stdout.readline()) for _ in range(2)]
+        server.stdin.close()
+        rest = server.stdout.read()
+    assert [message["id"] for message in heard] == [1, 2]
+    assert heard[1]["result"]["content"][0]["text"] == "2"
+    assert rest == ""
+
+
+@pytest.mark.slow
 def test_an_agent_by_stdio_continues_its_sessions(kit: str) -> None:
     said = [calls(("1", "add", '{"a": 2}'), ("2", "launch", "{}")), text("It is 3."), text("I said 3.")]
     with Script(said) as script:

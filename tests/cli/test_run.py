@@ -51,6 +51,36 @@ def test_events_are_json_lines_and_nothing_else(script: Start, agentic: Agentic)
     assert result.stderr == "a tool that prints\n"
 
 
+LOUD = '''
+import os
+import subprocess
+
+print("a module that prints")
+
+
+def weather(city: str) -> str:
+    """The weather in a city."""
+    print("a tool that prints")
+    subprocess.run(["echo", "a child that prints"], check=True)
+    os.write(1, b"a library that prints\\n")
+    return "19 °C"
+'''
+
+
+def test_stdout_is_the_answer_alone_whoever_else_writes_there(script: Start, spawn: Spawn, tmp_path: Path) -> None:
+    (tmp_path / "loud.py").write_text(LOUD, encoding="utf-8")
+    script([calls(LISBON), text("It is 19 °C.")] * 2)
+    tool = ("--tools", "loud.py:weather", "--store", "none")
+    plain, said = spawn("run", "Weather?", *tool).communicate(timeout=30)
+    events, _ = spawn("run", "Weather?", "--json", *tool).communicate(timeout=30)
+    result, _ = spawn("tools", "call", "loud.py:weather", "city=Lisbon", "--json").communicate(timeout=30)
+    assert plain == "It is 19 °C.\n"
+    for who in ("module", "tool", "child", "library"):
+        assert f"a {who} that prints\n" in said
+    assert lines(events)[-1]["type"] == "turn_completed"
+    assert [line["content"] for line in lines(result)] == ["19 °C"]
+
+
 def test_an_error_is_two_lines_or_one_line_of_json(script: Start, agentic: Agentic) -> None:
     server = script([])
     server.faults = [Status(401, {"error": {"message": "no"}})] * 2

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
+from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
@@ -49,7 +51,11 @@ class Commands(click.Group):
         """Runs the command; with `--debug` errors keep their traceback."""
         try:
             return super().invoke(ctx)
-        except (click.exceptions.Exit, click.ClickException, click.Abort, BrokenPipeError):
+        except click.Abort as abort:
+            if isinstance(abort.__context__, KeyboardInterrupt):  # Ctrl-C at a question that Click asked
+                return _end(ctx, abort.__context__)
+            raise
+        except (click.exceptions.Exit, click.ClickException, BrokenPipeError):
             raise  # Click knows what to do with these; whoever closed the pipe wants to hear nothing
         except (Exception, KeyboardInterrupt) as error:
             return _end(ctx, error)
@@ -69,8 +75,21 @@ def app(debug: bool) -> None:  # `_end` reads it
     """Tool-calling agents on Llama models, in sessions that survive a crash."""
 
 
+def _own_stdout() -> None:
+    """Leaves stdout to this program: what child processes and C libraries write there goes to stderr instead.
+
+    Otherwise a tool's child would write between two lines of JSON, or into the answer.
+    """
+    with suppress(OSError):  # one of the two is closed, or no file
+        if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.fileno() == 1:
+            own = os.dup(1)
+            os.dup2(2, 1)
+            sys.stdout = os.fdopen(own, "w", encoding=sys.stdout.encoding, closefd=False)
+
+
 def main() -> None:
     """The entry point."""
+    _own_stdout()
     for stream, errors in ((sys.stdin, "replace"), (sys.stdout, "backslashreplace"), (sys.stderr, "backslashreplace")):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors=errors)  # a terminal may lack the letters that a model writes

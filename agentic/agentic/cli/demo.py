@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
+from contextlib import suppress
+from pathlib import Path
+
 import click
 
 from ..types.turns import EndReason
@@ -24,18 +29,18 @@ It is there to work everywhere, not to impress: a router picks the tool, and the
 
 NEXT = """
 Look at what happened, down to the exact prompts:
-  agentic session show {name} --prompt
+  {agentic} session show {name} --prompt
 
 Ask something yourself, with a tool of your own:
-  agentic run --tools path/to/file.py:function "…"
+  {agentic} run --tools path/to/file.py:function "…"
 
 A better model that still runs here, 1.1 GB:
-  agentic models pull qwen2.5-coder-1.5b-instruct
-  agentic chat --model local/qwen2.5-coder-1.5b-instruct
+  {agentic} models pull qwen2.5-coder-1.5b-instruct
+  {agentic} chat --model local/qwen2.5-coder-1.5b-instruct
 
 Or any server that speaks OpenAI's chat API, Ollama or Llama Stack:
-  agentic chat --model ollama/llama3.2:3b
-  agentic chat --model openai/NAME --endpoint http://127.0.0.1:8000/v1"""
+  {agentic} chat --model ollama/llama3.2:3b
+  {agentic} chat --model openai/NAME --endpoint http://127.0.0.1:8000/v1"""
 
 
 @click.command("demo", epilog=exits.TABLE)
@@ -60,6 +65,16 @@ def command(ctx: click.Context, store: str) -> None:
         for question in QUESTIONS:
             click.secho(f"\n> {question}", bold=True, err=True)
             ended.append(talk.ask(question))
-    click.echo(NEXT.format(name=name), err=True)
+    click.echo(NEXT.format(name=name, agentic=program()), err=True)
     well = all(turn.reason is EndReason.END_OF_TURN and turn.text.strip() for turn in ended)
     ctx.exit(exits.OK if well else exits.FAILED)
+
+
+def program() -> str:
+    """How a shell calls this program: by its name, or where that is not on the path, by its place."""
+    if shutil.which("agentic"):
+        return "agentic"
+    place = Path(sys.executable).with_name("agentic")
+    with suppress(ValueError):
+        place = place.relative_to(Path.cwd())
+    return str(place)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import importlib
 import importlib.util
@@ -35,7 +36,8 @@ def _load(name: str) -> Any:
             hint="For example --tools weather.py:forecast or --tools builtin::websearch.",
         )
     try:
-        module = _from_file(Path(where)) if where.endswith(".py") else _from_path(where)
+        with contextlib.redirect_stdout(sys.stderr):  # what it prints is not the command's answer
+            module = _from_file(Path(where)) if where.endswith(".py") else _from_path(where)
     except ModuleNotFoundError as error:
         raise ConfigError(f"--tools {name}: there is no module {error.name!r}.") from error
     except OSError as error:

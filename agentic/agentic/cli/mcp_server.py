@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import logging
 import mimetypes
 import socket
+import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Annotated, Any
@@ -81,7 +83,7 @@ def server_of(tools: Sequence[ToolProtocol], *, approve: bool) -> Server[Any]:
     ) -> types.CallToolResult:
         call = ToolCall(params.name, params.arguments or {}, str(context.request_id))
         tool = offered.get(params.name)
-        if tool is not None and not approve and _wants_approval(tool, call):
+        if tool is not None and not approve and tool.policy.asks(call.arguments):
             return _result(ToolResponse(call.call_id, call.name, _NOBODY, ToolStatus.DENIED))
         # By HTTP several clients talk with this program; where their protocol has sessions, each has its own.
         client = context.request.headers.get("mcp-session-id", "") if context.request is not None else ""
@@ -92,8 +94,10 @@ def server_of(tools: Sequence[ToolProtocol], *, approve: bool) -> Server[Any]:
 
 async def run_stdio(server: Server[Any]) -> None:
     """Serves over stdin and stdout until stdin ends."""
+    # What tools print would stand between the messages; the transport holds on to the stdout that it found.
     async with stdio_server() as (received, sent):
-        await server.run(received, sent, server.create_initialization_options())
+        with contextlib.redirect_stdout(sys.stderr):
+            await server.run(received, sent, server.create_initialization_options())
 
 
 async def run_http(server: Server[Any], port: int) -> None:
@@ -119,14 +123,6 @@ def _described(tool: ToolProtocol) -> types.Tool:
     definition = tool.definition
     schema = {"type": "object", **definition.parameters}
     return types.Tool(name=definition.name, description=definition.description, input_schema=schema)
-
-
-def _wants_approval(tool: ToolProtocol, call: ToolCall) -> bool:
-    approve = tool.policy.approve
-    try:
-        return bool(approve(call.arguments) if callable(approve) else approve)
-    except Exception:  # it was written for arguments that this call does not have
-        return True
 
 
 def _result(response: ToolResponse) -> types.CallToolResult:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sys
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -89,7 +91,8 @@ def call_tool(ctx: click.Context, name: str, arguments: tuple[str, ...], as_json
     tool = tools[0]
     called = tool.definition.name
     call = ToolCall(called, _arguments(arguments, tool), "call_1")
-    response = run_sync(execute(call, {called: tool}, ToolContext(call_id=call.call_id)))
+    with contextlib.redirect_stdout(sys.stderr):  # what a tool prints is not its result
+        response = run_sync(execute(call, {called: tool}, ToolContext(call_id=call.call_id)))
     if as_json:
         click.echo(to_json(response).decode())
     else:

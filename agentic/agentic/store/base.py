@@ -139,12 +139,13 @@ def check_name(what: str, name: str, *, empty: bool = False) -> str:
     Raises:
         InvalidInput: It is no text, empty (unless `empty`), longer than 200 characters, or holds control characters.
     """
+    what = f"An {what}" if what[0] in "aeio" else f"A {what}"
     if not isinstance(name, str):
-        raise InvalidInput(f"A {what} is text, not {type(name).__name__}.")
+        raise InvalidInput(f"{what} is text, not {type(name).__name__}.")
     if not name.strip() and not (empty and not name):
-        raise InvalidInput(f"A {what} must not be empty.")
+        raise InvalidInput(f"{what} must not be empty.")
     if len(name) > MAX_NAME:
-        raise InvalidInput(f"A {what} has at most {MAX_NAME} characters, not {len(name)}.")
+        raise InvalidInput(f"{what} has at most {MAX_NAME} characters, not {len(name)}.")
     if any(unicodedata.category(character) in {"Cc", "Cs", "Zl", "Zp"} for character in name):
-        raise InvalidInput(f"A {what} must not hold control characters: {name!r}.")
+        raise InvalidInput(f"{what} must not hold control characters: {name!r}.")
     return name

@@ -6,7 +6,7 @@ import base64
 import binascii
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
@@ -194,8 +194,9 @@ def content_of(
     Raises:
         InvalidInput: A part is none of these.
     """
-    if isinstance(files, str | Path | File):
-        raise InvalidInput("files is a list.")
+    for name, given in (("images", images), ("files", files)):
+        if isinstance(given, str | bytes | Path | Image | File) or not isinstance(given, Iterable | None):
+            raise InvalidInput(f"{name} is a list, not {given!r:.80}.")
     if isinstance(value, str) and not images and not files:
         return value
     listed: Sequence[object] = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]

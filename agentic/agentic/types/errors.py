@@ -217,7 +217,7 @@ class IllegalStep(AgenticError):
 
 def describe(error: BaseException) -> str:
     """What the model reads of an exception."""
-    if isinstance(error, AgenticError):
+    if isinstance(error, AgenticError) and str(error):
         return str(error)
     text = words(error)
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

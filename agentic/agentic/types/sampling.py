@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -9,6 +10,16 @@ from typing import Any, Literal
 from .errors import InvalidInput
 from .messages import AssistantMessage, Message
 from .tools import ToolChoice, ToolDef
+
+
+def whole(value: object) -> bool:
+    """Whether a setting, which may be anything, is a whole number of at least 1."""
+    return isinstance(value, int) and value >= 1
+
+
+def positive(value: object, most: float = sys.float_info.max) -> bool:
+    """Whether a setting, which may be anything, is a number above 0 and no larger than `most`."""
+    return isinstance(value, int | float) and 0 < value <= most
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,19 +52,24 @@ class SamplingParams:
     def __post_init__(self) -> None:
         if self.strategy not in ("greedy", "top_p", "top_k"):
             raise InvalidInput(f"strategy must be greedy, top_p or top_k, not {self.strategy!r}.")
-        if self.strategy != "greedy" and not 0 < self.temperature <= 10:
-            raise InvalidInput(f"temperature must be above 0 and at most 10, not {self.temperature}.")
-        if not 0 < self.top_p <= 1:
-            raise InvalidInput(f"top_p must be above 0 and at most 1, not {self.top_p}.")
-        if self.top_k < 1:
-            raise InvalidInput(f"top_k must be at least 1, not {self.top_k}.")
-        if self.max_tokens is not None and self.max_tokens < 1:
-            raise InvalidInput(f"max_tokens must be at least 1, not {self.max_tokens}.")
-        if not 0 < self.repetition_penalty <= 10:
-            raise InvalidInput(f"repetition_penalty must be above 0 and at most 10, not {self.repetition_penalty}.")
-        if isinstance(self.stop, str):
-            raise InvalidInput("stop is a sequence of strings, not one string.")
-        object.__setattr__(self, "stop", tuple(self.stop))
+        if self.strategy != "greedy" and not positive(self.temperature, 10):
+            raise InvalidInput(f"temperature must be a number above 0 and at most 10, not {self.temperature!r}.")
+        if not positive(self.top_p, 1):
+            raise InvalidInput(f"top_p must be a number above 0 and at most 1, not {self.top_p!r}.")
+        if not whole(self.top_k):
+            raise InvalidInput(f"top_k must be a whole number, at least 1, not {self.top_k!r}.")
+        if self.max_tokens is not None and not whole(self.max_tokens):
+            raise InvalidInput(f"max_tokens must be a whole number, at least 1, not {self.max_tokens!r}.")
+        if self.seed is not None and not isinstance(self.seed, int):
+            raise InvalidInput(f"seed must be a whole number, not {self.seed!r}.")
+        if not positive(self.repetition_penalty, 10):
+            raise InvalidInput(
+                f"repetition_penalty must be a number above 0 and at most 10, not {self.repetition_penalty!r}."
+            )
+        stop: object = self.stop
+        if not isinstance(stop, list | tuple) or not all(isinstance(one, str) for one in stop):
+            raise InvalidInput(f"stop is a sequence of strings, not {stop!r}.")
+        object.__setattr__(self, "stop", tuple(stop))
 
 
 @dataclass(frozen=True, slots=True)

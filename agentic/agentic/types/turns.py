@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,7 +12,7 @@ from .citations import Citation, cited, numbered
 from .content import File
 from .errors import InvalidInput
 from .messages import AssistantMessage, Message
-from .sampling import Usage
+from .sampling import Usage, positive, whole
 from .steps import Failure, SafetyViolation, Step, ToolExecutionStep
 from .tools import ToolCall, ToolResponse
 
@@ -61,12 +60,12 @@ class Limits:
     tokens: int | None = None
 
     def __post_init__(self) -> None:
-        if self.max_infer_iters < 1:
-            raise InvalidInput(f"max_infer_iters must be at least 1, not {self.max_infer_iters}.")
-        if self.seconds is not None and not (self.seconds > 0 and math.isfinite(self.seconds)):
-            raise InvalidInput(f"seconds must be above 0 and finite, not {self.seconds}.")
-        if self.tokens is not None and self.tokens < 1:
-            raise InvalidInput(f"tokens must be at least 1, not {self.tokens}.")
+        if not whole(self.max_infer_iters):
+            raise InvalidInput(f"max_infer_iters must be a whole number, at least 1, not {self.max_infer_iters!r}.")
+        if self.seconds is not None and not positive(self.seconds):
+            raise InvalidInput(f"seconds must be a number, above 0 and finite, not {self.seconds!r}.")
+        if self.tokens is not None and not whole(self.tokens):
+            raise InvalidInput(f"tokens must be a whole number, at least 1, not {self.tokens!r}.")
 
     def within(self, outer: Limits | None) -> Limits:
         """These limits, none of them wider than the outer ones."""

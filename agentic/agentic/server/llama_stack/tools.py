@@ -98,8 +98,7 @@ async def invoke_tool(body: Invoke, request: Request, services: Use) -> Any:
     arguments = {name: value for name, value in body.kwargs.items() if name != "session_id"}
     if tool.policy.client:
         raise InvalidInput(f"{body.tool_name} is not run by the server.")
-    approve = tool.policy.approve
-    if approve(arguments) if callable(approve) else approve:
+    if tool.policy.asks(arguments):
         raise InvalidInput(f"{body.tool_name} needs an approval, which is given to a turn's call only.")
     call = ToolCall(tool.definition.name, arguments, "invoked")
     context = ToolContext(session_id=str(body.kwargs.get("session_id") or ""), call_id=call.call_id)
