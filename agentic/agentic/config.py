@@ -109,7 +109,7 @@ class BankConfig(_Strict):
 
     Attributes:
         kind: `vector`, `keyword`, `keyvalue` or `graph`.
-        store: Where it is kept: a path or a URL; default: the file that sessions are in.
+        store: Where it is kept: a path or a URL; default: where the sessions are.
         embedding: What makes the vectors of a vector bank, a model string or the name of an embedding model;
             default: the embedded model.
         model: What reads texts for a graph bank, `provider/model`.

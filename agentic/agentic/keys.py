@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from .paths import config_dir
 from .types.errors import ConfigError, InvalidInput
@@ -24,16 +25,41 @@ LONGEST = 4096
 
 _NAME = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
 _GIVEN: ContextVar[Mapping[str, str]] = ContextVar("agentic_keys")
+_HEADERS: ContextVar[Mapping[str, Mapping[str, str]]] = ContextVar("agentic_headers")
+_LATER: ContextVar[bool] = ContextVar("agentic_keys_later", default=False)
 
 
 @contextmanager
-def given(keys: Mapping[str, str]) -> Iterator[None]:
-    """Keys that come with one request: they win over all others in the tasks that are started inside."""
+def given(keys: Mapping[str, str], headers: Mapping[str, Mapping[str, str]] | None = None) -> Iterator[None]:
+    """What comes with one request: it wins over all else in the tasks that are started inside.
+
+    Args:
+        keys: Keys of web services.
+        headers: Headers for MCP servers, by their URLs.
+    """
     token = _GIVEN.set({**_GIVEN.get({}), **keys})
+    more = _HEADERS.set({**_HEADERS.get({}), **{_place(url): value for url, value in (headers or {}).items()}})
+    try:
+        yield
+    finally:
+        _HEADERS.reset(more)
+        _GIVEN.reset(token)
+
+
+@contextmanager
+def later() -> Iterator[None]:
+    """For what serves many requests, each with keys of its own: inside, none of them is seen, and none is missed."""
+    kept, token = _LATER.set(True), _GIVEN.set({})
     try:
         yield
     finally:
         _GIVEN.reset(token)
+        _LATER.reset(kept)
+
+
+def headers_for(url: str) -> Mapping[str, str]:
+    """The headers that came with this request for an MCP server; none that came for another one."""
+    return _HEADERS.get({}).get(_place(url), {})
 
 
 def find(*names: str) -> str | None:
@@ -67,6 +93,16 @@ def need(what: str, *names: str) -> str:
         f"{what} needs a key, and there is none.",
         hint=f"Set the environment variable {' or '.join(names)}, or run: agentic keys set {names[0]}",
     )
+
+
+def expect(what: str, *names: str) -> None:
+    """Like `need`, but content where keys come with each request (see `later`).
+
+    Raises:
+        ConfigError: No key is set, and none will come.
+    """
+    if not _LATER.get():
+        need(what, *names)
 
 
 class Secrets:
@@ -128,6 +164,15 @@ def stored() -> list[str]:
         return sorted(file.name for file in _folder().iterdir() if _NAME.fullmatch(file.name))
     except OSError:
         return []
+
+
+def _place(url: str) -> str:
+    """An address without what does not tell two servers apart."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return url
+    return f"{parts.scheme}://{parts.netloc.lower()}{parts.path.rstrip('/')}"
 
 
 def _folder() -> Path:

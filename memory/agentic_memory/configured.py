@@ -40,9 +40,10 @@ def bank(name: str) -> MemoryBank:
     for option, kind in (("embedding", "vector"), ("model", "graph")):
         if getattr(given, option) is not None and given.kind != kind:
             raise ConfigError(f"The {given.kind} bank {chosen!r} takes no {option}; a {kind} bank does.")
-    told = {"store": given.store, "embedding": given.embedding, "model": given.model}
+    told = {"embedding": given.embedding, "model": given.model}
     options = {key: value for key, value in told.items() if value is not None}
-    opened: MemoryBank = getattr(import_module(__package__ or ""), _KINDS[given.kind])(chosen, **options)
+    store = given.store or current_config().store
+    opened: MemoryBank = getattr(import_module(__package__ or ""), _KINDS[given.kind])(chosen, store=store, **options)
     return opened
 
 

@@ -220,6 +220,13 @@ async def test_the_request_as_it_is_written() -> None:
         }
 
 
+async def test_log_probabilities_are_asked_for() -> None:
+    async with connected(OpenAIServer()) as model:
+        request = InferenceRequest(messages=[UserMessage("Hi")], logprobs=3)
+        body = json.loads((await model.prepare(request)).prompt)
+        assert (body["logprobs"], body["top_logprobs"]) == (True, 3)
+
+
 async def test_images_of_tools_follow_as_the_users() -> None:
     async with connected(OpenAIServer(lambda _: Reply("", (Call("get_weather", {}),)))) as model:
         said = (await answer(model)).message

@@ -23,7 +23,8 @@ from llama_stack_client.lib.agents.react.agent import ReActAgent
 from agentic import Tool
 from agentic.testing import Reply, ScriptedModel
 from agentic.types.errors import ConnectionFailed, ToolError
-from agentic.types.messages import StopReason
+from agentic.types.messages import AssistantMessage, StopReason
+from agentic.types.sampling import Completion
 from agentic.types.steps import Hit
 from agentic.types.tools import ToolCall
 
@@ -328,6 +329,10 @@ def test_what_is_not_there_is_refused_in_words() -> None:
             whole(agent, HELLO, agent.create_session("s"))
         with pytest.raises(APIStatusError, match="Turn x not found"):
             client.agents.turn.retrieve("x", agent_id=agent.agent_id, session_id=agent.create_session("t"))
+        with pytest.raises(BadRequestError, match="Register the MCP server"):
+            client.tool_runtime.list_tools(mcp_endpoint={"uri": "http://127.0.0.1:1/mcp"})
+        with pytest.raises(APIStatusError, match="has no GET /v1/datasets"):
+            client.datasets.list()
 
 
 def test_the_registries() -> None:
@@ -355,3 +360,25 @@ def test_the_model_that_stopped_early_says_so() -> None:
         agent = Agent(client, model=MODEL, instructions="")
         turn = whole(agent, HELLO, agent.create_session("s"))
         assert turn.output_message.stop_reason == "out_of_tokens"
+
+
+class Sure(ScriptedModel):
+    """Says how sure it is."""
+
+    async def generate(self, prepared: Any) -> Any:
+        self.requests.append(prepared.request)
+        yield "Hi"
+        yield Completion(AssistantMessage("Hi"), logprobs=({"Hi": -0.5, "Ho": -1.5},))
+
+
+def test_a_model_is_asked_how_sure_it_is() -> None:
+    model = Sure()
+    with served(models={MODEL: model}) as server, LlamaStackClient(base_url=server.url, max_retries=0) as client:
+        text = client.inference.completion(model_id=MODEL, content="Say hi.", logprobs={"top_k": 2})
+        chat = client.inference.chat_completion(model_id=MODEL, messages=HELLO, logprobs={})
+        *_, last = client.inference.completion(model_id=MODEL, content="Say hi.", logprobs={"top_k": 1}, stream=True)
+        told = [answer.logprobs[0].logprobs_by_token for answer in (text, chat, last) if answer.logprobs]
+        assert told == [{"Hi": -0.5, "Ho": -1.5}] * 3
+        assert [request.logprobs for request in model.requests] == [2, 1, 1]
+        with pytest.raises(BadRequestError, match="top_k"):
+            client.inference.completion(model_id=MODEL, content="Say hi.", logprobs={"top_k": 21})

@@ -58,6 +58,9 @@ def test_pages_of_an_allowed_origin_are_answered(url: str) -> None:
     preflight = httpx.options(f"{url}/v1/agents", headers=asked)
     assert preflight.status_code == 204
     assert "authorization" in preflight.headers["access-control-allow-headers"]
+    wanted = {"access-control-request-headers": "authorization, x-llamastack-provider-data, x-stainless-lang"}
+    preflight = httpx.options(f"{url}/v1/agents", headers=asked | wanted)
+    assert preflight.headers["access-control-allow-headers"] == wanted["access-control-request-headers"]
     assert httpx.options(f"{url}/v1/agents", headers={**asked, "origin": "https://evil.example"}).status_code == 403
 
 
@@ -70,7 +73,13 @@ def test_only_json_is_taken(url: str) -> None:
     assert httpx.post(f"{url}/v1/agents", content=body, headers=taken).status_code == 200
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b"\xff\xfe", b'{"agent_config": 1}', b"[" * 4000])
+DEEP = b'{"agent_config": {"model": "m", "instructions": "", "client_tools": [{"name": "t", "metadata": %b}]}}' % (
+    b'{"a":' * 500 + b"1" + b"}" * 500
+)
+"""What can be read, and cannot be written."""
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b"\xff\xfe", b'{"agent_config": 1}', b"[" * 4000, DEEP])
 def test_what_is_no_request_is_refused_in_the_form_of_the_api(url: str, body: bytes) -> None:
     refused = httpx.post(f"{url}/v1/agents", content=body, headers={"content-type": "application/json"})
     assert refused.status_code == 400

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -11,7 +12,7 @@ from llama_stack_client import BadRequestError, LlamaStackClient
 from llama_stack_client.lib.agents.agent import Agent
 from llama_stack_client.types.shared_params.document import Document as RAGDocument
 
-from agentic.config import Config
+from agentic.config import BankConfig, Config
 from agentic.stack import Stack
 from agentic.testing import ScriptedModel
 from agentic.types.steps import Hit
@@ -81,6 +82,32 @@ def test_chunks_are_inserted_as_they_are(url: str, bank: str) -> None:
         found = client.vector_io.query(vector_db_id=bank, query="attention LoRA").chunks
         assert sorted(str(chunk.content) for chunk in found) == sorted(TEXTS.values())
         assert {chunk.metadata["document_id"] for chunk in found} == {"one"}
+        told = client.tool_runtime.rag_tool.query(content="attention LoRA", vector_db_ids=[bank])
+        assert told.metadata["document_ids"] == ["one", "one"]
+        assert "Metadata: {'document_id': 'one'}" in told.content[1].text  # type: ignore[index, union-attr]
+
+
+def test_a_bank_is_kept_where_the_sessions_are(tmp_path: Path) -> None:
+    named = {"docs": BankConfig(kind="keyword")}
+    for store, known in (("one.db", 0), ("two.db", 0), ("one.db", 1)):
+        with (
+            served(Stack(Config(store=str(tmp_path / store), banks=named))) as server,
+            LlamaStackClient(base_url=server.url, max_retries=0) as client,
+        ):
+            assert len(client.vector_io.query(vector_db_id="docs", query="LoRA").chunks) == known
+            client.vector_io.insert(vector_db_id="docs", chunks=[{"content": TEXTS["num-1"], "metadata": {}}])
+
+
+def test_a_vector_db_is_what_its_model_makes(url: str) -> None:
+    with LlamaStackClient(base_url=url, max_retries=0) as client:
+        made = client.vector_dbs.register(vector_db_id="v", embedding_model="all-MiniLM-L6-v2", embedding_dimension=5)
+        assert made.embedding_dimension == client.vector_dbs.retrieve("v").embedding_dimension == 384
+    with (
+        served(models={MODEL: ScriptedModel()}) as server,
+        LlamaStackClient(base_url=server.url, max_retries=0) as client,
+        pytest.raises(BadRequestError, match="makes no embeddings"),
+    ):
+        client.vector_dbs.register(vector_db_id="v", embedding_model=MODEL)
 
 
 def test_banks_are_listed_and_dropped(url: str, bank: str) -> None:

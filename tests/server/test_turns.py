@@ -16,6 +16,7 @@ import pytest
 
 from agentic import Tool, keys
 from agentic.config import Config
+from agentic.server import turns
 from agentic.stack import Stack
 from agentic.testing import Reply, ScriptedModel
 from agentic.types.errors import AuthenticationFailed, ContextOverflow, RateLimited
@@ -92,6 +93,7 @@ def test_a_client_that_goes_away_loses_nothing() -> None:
             turn_id = answer.headers["x-turn-id"]
         running = it.get(f"turn/{turn_id}").json()
         assert (running["completed_at"], running["steps"]) == (None, [])
+        assert running["output_message"]["stop_reason"] == "end_of_message"
         it.server.soon(held.go.set)
         ended = it.get(f"turn/{turn_id}", params={"wait": 10}).json()
         assert ended["output_message"]["content"] == "Held back."
@@ -100,6 +102,18 @@ def test_a_client_that_goes_away_loses_nothing() -> None:
         assert [line for line in rest.text.splitlines() if line.startswith("id: ")] == ["id: 2", "id: 3", "id: 4"]
         kinds = [payload["event_type"] for payload in payloads(rest.text)]
         assert kinds == ["step_progress", "step_complete", "turn_complete"]
+
+
+def test_what_ended_turns_have_shown_is_kept_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turns, "KEPT_BYTES", 10_000)
+    with talk(["x" * 4000, "y" * 4000]) as it:
+        first, second = (it.turn().json()["turn_id"] for _ in range(2))
+        numbered = [it.get(f"turn/{turn_id}/events").text.count("id: ") for turn_id in (first, second)]
+        assert numbered == [0, 0]  # both are larger than that by themselves
+        monkeypatch.setattr(turns, "KEPT_BYTES", 30_000)
+    with talk(["x" * 4000, "y" * 4000]) as it:
+        first, second = (it.turn().json()["turn_id"] for _ in range(2))
+        assert [it.get(f"turn/{turn_id}/events").text.count("id: ") for turn_id in (first, second)] == [0, 4]
 
 
 def test_a_running_turn_is_cancelled_and_another_one_refused() -> None:

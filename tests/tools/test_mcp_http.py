@@ -14,6 +14,7 @@ from agentic.types.content import Content
 from agentic.types.errors import ToolError
 from agentic_tools.mcp import MCP
 from servers.base import Answer, HangUp, Request, Server, Status
+from servers.mcp_events import greeting
 
 INFO = {"protocolVersion": "2025-06-18", "capabilities": {"tools": {}}, "serverInfo": {"name": "web", "version": "1"}}
 RAN: Any = {"content": [{"type": "text", "text": "ran"}]}
@@ -96,8 +97,29 @@ def test_a_key_that_is_refused_is_not_shown() -> None:
     wrong = {"Authorization": "Bearer s4cret"}
     with WebServer() as web, connected(web.url, headers=wrong) as server, pytest.raises(ToolError) as caught:
         list(server)
-    assert "refused the request (HTTP 401)" in str(caught.value)
+    assert "refused the request (HTTP 401 Unauthorized)" in str(caught.value)
     assert "s4cret" not in str(caught.value) + repr(server)
+
+
+def test_an_address_that_is_none_is_refused_as_it_was_first() -> None:
+    class Elsewhere(WebServer):
+        async def answer(self, request: Request, answer: Answer) -> None:
+            await answer.json(404 if request.method == "POST" else 405, {})
+
+    with Elsewhere() as web, connected(web.url) as server:
+        with pytest.raises(ToolError, match="HTTP 404 Not Found"):
+            list(server)
+        assert web.requests[-1].method == "GET", "the older form has been tried"
+
+
+def test_a_server_of_the_older_form() -> None:
+    with greeting("s3cret") as url:
+        server = MCP("older", url=url, headers={"Authorization": "Bearer s3cret"}, timeout=10)
+        try:
+            assert [tool.definition.name for tool in server] == ["greet"]
+            assert asyncio.run(server.call("greet", {"name": "Ann"})).content == "Hello, Ann."
+        finally:
+            run_sync(server.aclose())
 
 
 def test_nobody_listens() -> None:

@@ -61,7 +61,7 @@ class WolframAlpha:
             raise ConfigError(f"pictures is 0 or more, not {pictures}.")
         if not 0 < timeout <= 120:
             raise ConfigError(f"timeout is above 0 and at most 120 seconds, not {timeout}.")
-        keys.need(NAME, *VARIABLES)
+        keys.expect(NAME, *VARIABLES)
         self._pictures = pictures
         self._endpoint = base_url(endpoint or ENDPOINT)
         self._seconds = timeout

@@ -142,6 +142,8 @@ class OpenAI:
         if request.response_format is not None:
             schema = {"name": "answer", "schema": dict(request.response_format)}
             fields["response_format"] = {"type": "json_schema", "json_schema": schema}
+        if request.logprobs:
+            fields |= {"logprobs": True, "top_logprobs": request.logprobs}
         return fields
 
 

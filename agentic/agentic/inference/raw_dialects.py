@@ -95,6 +95,7 @@ class Completions:
             **drawing(sampling),
             "seed": sampling.seed,
             "stop": [*prompt.stop, *sampling.stop],
+            "logprobs": request.logprobs or None,
             "skip_special_tokens": False,
             "spaces_between_special_tokens": False,
             "include_stop_str_in_output": not sampling.stop,  # shows which token ended it; but not the caller's strings

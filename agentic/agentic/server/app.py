@@ -50,6 +50,7 @@ ROUTERS = (
     "llama_stack.vector",
     "llama_stack.memory",
     "openai.chat",
+    "openai.chat_kept",
     "openai.completions",
     "openai.embeddings",
     "openai.models",

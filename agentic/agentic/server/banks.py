@@ -90,10 +90,12 @@ class Banks:
         stack: The configuration.
         documents: Where registrations are kept.
         tenant: Whose they are; empty for the operator's own.
+        shared: The operator's own, for a tenant: the configuration's banks are opened once for all.
     """
 
-    def __init__(self, stack: Stack, documents: Documents, tenant: str = "") -> None:
+    def __init__(self, stack: Stack, documents: Documents, tenant: str = "", shared: Banks | None = None) -> None:
         self._tenant = tenant
+        self._shared = shared
         self._stack = stack
         self._documents = documents
         self._open: dict[str, MemoryBank] = {}
@@ -122,6 +124,8 @@ class Banks:
             ConfigError: It cannot be opened.
         """
         entry = await self.get(bank_id)
+        if self._shared is not None and bank_id in self._configured():
+            return await self._shared.bank(bank_id)
         async with self._opening[bank_id]:
             if bank_id not in self._open:
                 opened = self._stack.banks.get(bank_id)

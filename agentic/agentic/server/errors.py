@@ -35,6 +35,8 @@ DOCUMENTED: dict[int | str, dict[str, Any]] = {
 def status_of(error: BaseException) -> int:
     """The HTTP status that an error leads to. Llama Stack answers an unknown name with 400, too."""
     match error:
+        case errors.ToolUnauthorized():
+            return 401
         case errors.UsageError() | errors.ToolError() | errors.CodecError():
             return 400
         case errors.RequestRejected() | errors.ContextOverflow() | errors.ModelNotFound():
@@ -54,7 +56,7 @@ def status_of(error: BaseException) -> int:
         case NotImplementedError():
             return 501
         case _:
-            return 500
+            return 400 if _is_too_deep(error) else 500
 
 
 def message_of(error: BaseException) -> str:
@@ -62,10 +64,17 @@ def message_of(error: BaseException) -> str:
     status = status_of(error)
     if isinstance(error, errors.AgenticError) and status != 500:
         return f"Invalid value: {error}" if status == 400 else str(error)
+    if _is_too_deep(error):
+        return "Invalid value: The request is nested too deeply."
     if isinstance(error, errors.StoreError):
         return f"The session store failed: {error.message}"
     log.error("An unexpected error", exc_info=error)
     return "Internal server error: the server's log says more."
+
+
+def _is_too_deep(error: BaseException) -> bool:
+    """Whether a value is nested so deeply that it cannot be written: only a client's is."""
+    return isinstance(error, RecursionError) or (isinstance(error, ValueError) and "depth exceeded" in str(error))
 
 
 def frame_of(error: BaseException) -> dict[str, Any]:
@@ -107,10 +116,13 @@ async def _failed(request: Request, error: Exception) -> JSONResponse:
 
 async def _refused(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101 - it is registered for this class
-    headers = dict(error.headers or {})
+    headers, message = dict(error.headers or {}), str(error.detail)
     if error.status_code == 405:
         headers = {"allow": ", ".join(_allowed(request))}
-    return answer(request, error.status_code, str(error.detail), headers)
+    if error.status_code == 404:  # what is not there is a `NotFound`: this is a path without a route
+        asked = f"{request.method} {request.url.path[:200]}"
+        message = f"This server has no {asked}. GET /v1/inspect/routes lists what it has."
+    return answer(request, error.status_code, message, headers)
 
 
 def _allowed(request: Request) -> list[str]:

@@ -73,6 +73,7 @@ class Gate:
                 answered["x-trace-id"] = watched.request_id
                 if allowed:
                     answered["access-control-allow-origin"] = allowed
+                    answered["access-control-expose-headers"] = "x-turn-id, x-trace-id"
                     answered.add_vary_header("origin")
                 watched.begin(message["status"], answered.get("x-turn-id"))
             elif not message.get("more_body", False):
@@ -80,7 +81,8 @@ class Gate:
             await send(message)
 
         if allowed and scope["method"] == "OPTIONS" and "access-control-request-method" in headers:
-            await _answer(marked, 204, None, _PREFLIGHT)
+            asked = headers.get("access-control-request-headers")  # an allowed page may send any
+            await _answer(marked, 204, None, _PREFLIGHT | ({"access-control-allow-headers": asked} if asked else {}))
             return
         try:
             key = await self._holder(scope, headers, origin, allowed)

@@ -44,7 +44,7 @@ class Found:
         """What was found, for programs."""
         hits = self.hits[: self.shown]
         return {
-            "document_ids": [hit.document_id for hit in hits],
+            "document_ids": [_document_id(hit) for hit in hits],
             "chunks": [hit.text for hit in hits],
             "scores": [hit.score for hit in hits],
         }
@@ -97,9 +97,14 @@ async def search(
     return Found(hits, len(texts), framed)
 
 
+def _document_id(hit: Hit) -> str:
+    """The document as the client calls it: a chunk that came alone is a document of its own in the bank."""
+    return str(hit.metadata.get("document_id") or hit.document_id)
+
+
 def _written(template: str, index: int, hit: Hit) -> str:
     """A hit as the template has it. Not `str.format`: a client's template must not reach into objects."""
-    metadata = {**hit.metadata, "document_id": hit.document_id}
+    metadata = {**hit.metadata, "document_id": _document_id(hit)}
     places = {"{index}": str(index), "{chunk.content}": hit.text, "{metadata}": str(metadata)}
     return re.sub("|".join(map(re.escape, places)), lambda match: places[match[0]], template)
 

@@ -33,6 +33,7 @@ class Services:
         store: Where everything is kept; it stays open.
         watch: What is told of turns.
         tenant: Whose they are; empty for the operator's own.
+        shared: The operator's banks, for a tenant.
 
     Attributes:
         stack: The same.
@@ -51,13 +52,13 @@ class Services:
         ConfigError: The stack's store keeps no documents.
     """
 
-    def __init__(self, stack: Stack, store: Store, watch: Watch, tenant: str = "") -> None:
+    def __init__(self, stack: Stack, store: Store, watch: Watch, tenant: str = "", shared: Banks | None = None) -> None:
         self.stack = stack
         self.store = TenantStore(store, tenant)
         self.documents: Documents = self.store.documents
         self.models = Models(stack, self.documents)
         self.shields = Shields(stack, self.documents, self.models)
-        self.banks = Banks(stack, self.documents, tenant)
+        self.banks = Banks(stack, self.documents, tenant, shared)
         self.toolgroups = Toolgroups(stack, self.documents, self.banks)
         self.turns = Turns(watch)
         self.responses = Running()
@@ -107,7 +108,8 @@ class Tenants:
         if tenant not in self._known:
             if self._closing:
                 raise SessionBusy("The server is about to end.")
-            self._known[tenant] = Services(self._stack, self._store, self._watch, tenant)
+            shared = self._known[""].banks
+            self._known[tenant] = Services(self._stack, self._store, self._watch, tenant, shared)
         return self._known[tenant]
 
     async def drain(self, seconds: float) -> None:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from .. import plugins
 from ..config import MCPConfig, using
-from ..protocols import Tool, Toolgroup
+from ..keys import later
+from ..protocols import Tool, ToolContext, Toolgroup, ToolOutput, ToolPolicy
 from ..stack import Stack
 from ..store.documents import Documents
 from ..threads import run_in_thread
+from ..types.content import Text
 from ..types.errors import InvalidInput, NotFound
+from ..types.tools import ToolDef
 from .banks import Banks
 from .knowledge import RAG, KnowledgeSearch, insert_into_memory
 
@@ -38,6 +42,37 @@ class Entry:
     provider_id: str
     url: str | None = None
     args: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def of_mcp(self) -> bool:
+        """Whether an MCP server offers it."""
+        return self.url is not None or self.toolgroup_id.startswith("mcp::")
+
+
+@dataclass(frozen=True, slots=True)
+class Itemised:
+    """A tool of an MCP server; Llama Stack answers with the items that the server gave, one for a text.
+
+    Attributes:
+        tool: The tool.
+    """
+
+    tool: Tool
+
+    @property
+    def definition(self) -> ToolDef:
+        """As the model sees it."""
+        return self.tool.definition
+
+    @property
+    def policy(self) -> ToolPolicy:
+        """How it may be run."""
+        return self.tool.policy
+
+    async def invoke(self, arguments: Mapping[str, Any], context: ToolContext) -> ToolOutput:
+        """Runs it."""
+        output = await self.tool.invoke(arguments, context)
+        return replace(output, content=(Text(output.content),)) if isinstance(output.content, str) else output
 
 
 class Shared:
@@ -97,8 +132,19 @@ class Toolgroups:
             NotFound: There is none of that id.
             ConfigError: It cannot be opened: a key or a package is missing.
         """
-        _, tools = await self._opened(await self.get(_group(toolgroup_id)))
+        _, tools = await self._opened((await self.named(toolgroup_id))[0])
         return tools
+
+    async def named(self, name: str) -> tuple[Entry, str]:
+        """A toolgroup and, where it is named as `group/tool`, that tool; an id may have slashes, too.
+
+        Raises:
+            NotFound: There is no such toolgroup.
+        """
+        group, _, tool = name.rpartition("/")
+        if not group or name in await self._entries():
+            return await self.get(name), ""
+        return await self.get(group), tool
 
     async def for_agent(self, name: str, args: Mapping[str, Any]) -> Shared:
         """The tools of a toolgroup as one agent uses them.
@@ -111,12 +157,11 @@ class Toolgroups:
             NotFound: There is no such group or tool.
             ConfigError: It cannot be opened.
         """
-        entry = await self.get(_group(name))
+        entry, wanted = await self.named(name)
         given = {**entry.args, **args}
         if entry.toolgroup_id == RAG:
             return Shared("rag", [KnowledgeSearch(self._banks, given)])
         prefix, tools = await self._opened(entry)
-        wanted = name.partition("/")[2]
         chosen = [tool for tool in tools if not wanted or tool.definition.name == ALIASES.get(wanted, wanted)]
         if not chosen:
             raise NotFound(f"Tool group {entry.toolgroup_id!r} has no tool {wanted!r}.")
@@ -151,6 +196,8 @@ class Toolgroups:
             raise InvalidInput(
                 f"Tool group {entry.toolgroup_id!r} is none of this server's; a new one needs mcp_endpoint."
             )
+        if not entry.url.startswith(("http://", "https://")):
+            raise InvalidInput("mcp_endpoint is an address that begins with http:// or https://.")
         await self._documents.put(KIND, entry.toolgroup_id, asdict(entry))
         await self._forget(entry.toolgroup_id)
 
@@ -197,13 +244,14 @@ class Toolgroups:
         if given is None:
             name = entry.toolgroup_id
             if entry.url is not None:
-                name = f"mcp::{name.rpartition('::')[2]}"
+                name = f"mcp::{_server_name(name)}"
                 config = config.model_copy(update={"mcp": {name.removeprefix("mcp::"): MCPConfig(url=entry.url)}})
-            with using(config):
+            with using(config), later():
                 given = plugins.load("tools", name)(name)
+        tools = [Itemised(tool) for tool in given] if entry.of_mcp else list(given)
         if isinstance(given, Toolgroup):
-            return given.name, list(given), given
-        return entry.toolgroup_id.rpartition("::")[2], list(given), None
+            return given.name, tools, given
+        return entry.toolgroup_id.rpartition("::")[2], tools, None
 
     async def _forget(self, toolgroup_id: str) -> None:
         _, _, group = self._open.pop(toolgroup_id, ("", (), None))
@@ -223,9 +271,9 @@ class Toolgroups:
         return {name: Entry(name, _provider(name)) for name in dict.fromkeys([*self._stack.toolgroups, *ids])}
 
 
-def _group(name: str) -> str:
-    """The group's id in `group/tool`."""
-    return name.partition("/")[0]
+def _server_name(toolgroup_id: str) -> str:
+    """What the MCP server behind a toolgroup is called here; an id may hold anything."""
+    return re.sub(r"[^A-Za-z0-9_-]|^(?![A-Za-z_])", "_", toolgroup_id.rpartition("::")[2])[:32]
 
 
 def _provider(toolgroup_id: str) -> str:

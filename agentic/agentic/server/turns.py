@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 
-from ..keys import given
 from ..session import Session
 from ..types.errors import SessionBusy
 from ..types.events import Event, TurnStarted
@@ -19,7 +18,9 @@ from .sse import frame
 from .watch import Watch
 
 KEPT = 256
-"""How many turns' frames are kept after their end."""
+"""How many turns' frames are kept after their end, at most."""
+KEPT_BYTES = 32 * 1024 * 1024
+"""And how large they may be together."""
 
 Present = Callable[[Event], Iterable[dict[str, Any]]]
 """What an event becomes on the wire: no payload, one or several."""
@@ -32,6 +33,7 @@ class Live:
         session: The session it runs in.
         turn_id: Its id, once it has one.
         frames: What its stream has shown so far.
+        size: How many bytes those are.
         last: The payload of its end or pause, or None.
         error: What ended it before its time, or None.
     """
@@ -40,6 +42,7 @@ class Live:
         self.session = session
         self.turn_id = turn_id
         self.frames: list[bytes] = []
+        self.size = 0
         self.last: dict[str, Any] | None = None
         self.error: Exception | None = None
         self.task: asyncio.Task[None] | None = None
@@ -54,6 +57,7 @@ class Live:
     def add(self, new: bytes) -> None:
         """Appends a frame and wakes the readers."""
         self.frames.append(new)
+        self.size += len(new)
         self._wake()
 
     def end(self) -> None:
@@ -115,17 +119,15 @@ class Turns:
         events: Callable[[], AsyncIterator[Event]],
         present: Present,
         *,
-        keys: Mapping[str, str] | None = None,
         turn_id: str | None = None,
         earlier: Live | None = None,
     ) -> Live:
-        """Drives a turn in a task of its own.
+        """Drives a turn in a task of its own, which knows what came with the request (see `provider_data`).
 
         Args:
             session: Where it runs.
             events: Starts it.
             present: Makes the frames' payloads.
-            keys: Keys of web services that the client gave for this turn.
             turn_id: The id under which it is found again, when it has one already.
             earlier: The same turn before it paused; its frames stand before the new ones.
 
@@ -140,7 +142,8 @@ class Turns:
                 f"A turn runs in session {session.session_id}.", hint="Wait until it has ended, or cancel it."
             )
         live = Live(session, turn_id)
-        live.frames += earlier.frames if earlier else []
+        if earlier is not None:
+            live.frames, live.size = list(earlier.frames), earlier.size
         self._running[session.session_id] = live
         if turn_id is not None:
             self._keep(live)
@@ -149,15 +152,14 @@ class Turns:
             watch = self._watch.turn(session)
             failure: BaseException | None = None
             try:
-                with given(keys or {}):
-                    async for event in events():
-                        watch.see(event)
-                        if isinstance(event, TurnStarted) and live.turn_id is None:
-                            live.turn_id = event.turn_id
-                            self._keep(live)
-                        for payload in present(event):
-                            live.last = payload
-                            live.add(frame({"event": {"payload": payload}}))
+                async for event in events():
+                    watch.see(event)
+                    if isinstance(event, TurnStarted) and live.turn_id is None:
+                        live.turn_id = event.turn_id
+                        self._keep(live)
+                    for payload in present(event):
+                        live.last = payload
+                        live.add(frame({"event": {"payload": payload}}))
             except Exception as error:
                 live.error = failure = error
                 live.add(frame(errors.frame_of(error)))
@@ -169,6 +171,7 @@ class Turns:
                 if self._running.get(session.session_id) is live:
                     del self._running[session.session_id]
                 live.end()
+                self._trim()
 
         live.task = asyncio.create_task(drive())
         return live
@@ -203,8 +206,14 @@ class Turns:
             return
         self._kept[live.turn_id] = live
         self._kept.move_to_end(live.turn_id)
-        for turn_id in list(self._kept):
-            if len(self._kept) <= KEPT:
+        self._trim()
+
+    def _trim(self) -> None:
+        """Forgets the frames of those that ended first where there are too many."""
+        ended = {turn_id: live for turn_id, live in self._kept.items() if not live.running}
+        size = sum(live.size for live in ended.values())
+        for turn_id, live in ended.items():
+            if len(self._kept) <= KEPT and size <= KEPT_BYTES:
                 return
-            if not self._kept[turn_id].running:
-                del self._kept[turn_id]
+            del self._kept[turn_id]
+            size -= live.size

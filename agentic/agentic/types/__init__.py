@@ -31,6 +31,7 @@ from .errors import (
     ToolDefinitionError,
     ToolError,
     ToolRetry,
+    ToolUnauthorized,
     TurnPending,
     UsageError,
 )
@@ -148,6 +149,7 @@ __all__ = [
     "ToolResponse",
     "ToolRetry",
     "ToolStatus",
+    "ToolUnauthorized",
     "Touchpoint",
     "Turn",
     "TurnCompleted",

@@ -21,7 +21,8 @@
     │   ├── StreamBroken           the answer ended in the middle, after text was shown
     │   └── InvalidResponse        the server's answer is not what its API documents
     ├── ToolError                  raised by a tool: its text is the result that the model reads
-    │   └── ToolRetry              the model should call again, changed as the text says
+    │   ├── ToolRetry              the model should call again, changed as the text says
+    │   └── ToolUnauthorized       the service behind a tool demands a key, or refuses the one it got
     ├── StoreError                 the session store
     │   ├── SessionBusy            another writer runs a turn in this session             (retry helps)
     │   ├── StoreLocked            another process held the database for too long         (retry helps)
@@ -162,6 +163,10 @@ class ToolError(AgenticError):
 
 class ToolRetry(ToolError):
     """Raised by a tool when the model should call it again, changed as the text says."""
+
+
+class ToolUnauthorized(ToolError):
+    """The service behind a tool demands a key, or refuses the one that it got."""
 
 
 class StoreError(AgenticError):

@@ -104,6 +104,8 @@ class InferenceRequest:
         tool_choice: Whether it may, must or must not call one.
         sampling: How tokens are drawn.
         response_format: A JSON schema that the answer's text must satisfy, or None.
+        logprobs: Of how many of the likeliest tokens at each place the log-probabilities are wanted, at most 20; 0 is
+            none. A provider whose server does not tell them leaves them out.
     """
 
     messages: Sequence[Message]
@@ -111,6 +113,7 @@ class InferenceRequest:
     tool_choice: ToolChoice = "auto"
     sampling: SamplingParams = SamplingParams()
     response_format: Mapping[str, Any] | None = None
+    logprobs: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +140,7 @@ class Completion:
         usage: Tokens taken.
         raw: The generated text with special tokens, where the provider saw it.
         logprobs: For each generated token, the log-probabilities of the likeliest ones, where the server was asked for
-            them (by a provider's `extra`) and says them.
+            them (by the request, or a provider's `extra`) and says them.
     """
 
     message: AssistantMessage

@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import openai
 import pytest
+from llama_stack_client import LlamaStackClient
 
 from agentic.protocols import Prepared
 from agentic.testing import ScriptedModel
@@ -376,3 +377,33 @@ def test_an_unknown_path_of_a_model_is_not_found(serve: Serve) -> None:
     client, _ = serve(prefix="/v1/openai/v1")
     with pytest.raises(openai.NotFoundError):
         client.models.retrieve("nobody")
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize(("prefix", "store"), [("/v1", True), ("/v1/openai/v1", openai.omit)])
+def test_answers_are_kept_with_their_questions(serve: Serve, prefix: str, store: Any, stream: bool) -> None:
+    call = ToolCall("weather", {"city": "Oslo"}, "c1")
+    client, running = serve(["On", "e."], "Two.", [call], prefix=prefix, kept=True)
+    ids = []
+    options: Any
+    for options in ({}, {}, {"tools": [WEATHER]}):
+        answer: Any = client.chat.completions.create(model="m", messages=HELLO, stream=stream, store=store, **options)
+        ids.append(list(answer)[-1].id if stream else answer.id)
+    assert [one.id for one in client.chat.completions.list()] == ids[::-1]
+    assert client.chat.completions.list(limit=1, order="asc").data[0].choices[0].message.content == "One."
+    assert client.chat.completions.list(model="other").data == []
+    found: Any = client.chat.completions.retrieve(ids[2])
+    assert found.choices[0].message.tool_calls[0].function.arguments == '{"city": "Oslo"}'
+    assert (found.choices[0].finish_reason, found.input_messages) == ("tool_calls", HELLO)
+    with LlamaStackClient(base_url=running.url) as other:
+        assert other.chat.completions.retrieve(ids[0]).input_messages[0].content == "Hello"
+    client.chat.completions.delete(ids[0])
+    with pytest.raises(openai.NotFoundError):
+        client.chat.completions.retrieve(ids[0])
+
+
+@pytest.mark.parametrize(("prefix", "store"), [("/v1", openai.omit), ("/v1/openai/v1", False)])
+def test_what_is_not_to_be_kept_is_not(serve: Serve, prefix: str, store: Any) -> None:
+    client, _ = serve("One.", prefix=prefix)
+    client.chat.completions.create(model="m", messages=HELLO, store=store)
+    assert client.chat.completions.list().data == []

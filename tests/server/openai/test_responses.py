@@ -8,8 +8,10 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+import httpx
 import openai
 import pytest
+from llama_stack_client import LlamaStackClient
 from openai.types.responses import Response, ResponseStreamEvent
 
 from agentic import Tool, keys
@@ -24,6 +26,7 @@ from agentic.types.messages import AssistantMessage, StopReason
 from agentic.types.steps import InferenceStep
 from agentic.types.tools import ToolCall, ToolDef
 from servers.base import Answer, Request, Server
+from servers.mcp_events import greeting
 
 from .conftest import Serve, on_loop
 
@@ -62,6 +65,17 @@ def test_a_question_is_answered(serve: Serve, prefix: str) -> None:
     (item,) = client.responses.input_items.list(answer.id)
     assert item.type == "message"
     assert item.content[0].type == "input_text"
+
+
+def test_responses_are_listed_with_what_they_were_asked(serve: Serve) -> None:
+    client, running = serve("One.", "Two.")
+    ids = [client.responses.create(model="m", input=text).id for text in ("First", "Second")]
+    listed = httpx.get(f"{running.url}/v1/openai/v1/responses").json()
+    assert ([one["id"] for one in listed["data"]], listed["has_more"]) == (ids[::-1], False)
+    assert listed["data"][1]["input"][0]["content"][0]["text"] == "First"
+    with LlamaStackClient(base_url=running.url) as other:
+        assert [one.id for one in other.responses.list(limit=1, order="asc").data] == ids[:1]
+        assert other.responses.list(model="other").data == []
 
 
 def test_a_stream_has_the_documented_events_in_order(serve: Serve) -> None:
@@ -359,6 +373,18 @@ def test_an_mcp_server_is_named_by_its_address(serve: Serve) -> None:
         called = next(item for item in answer.output if item.type == "mcp_call")
         assert (called.server_label, called.output) == ("mine", "Bearer s3cret")
         assert "s3cret" not in json.dumps(client.responses.retrieve(answer.id).to_dict()["tools"])
+
+
+def test_an_mcp_server_that_refuses_us_is_not_authorised(serve: Serve) -> None:
+    with greeting("s3cret") as url:
+        known = {"mcp": {"known": {"url": url}}}
+        client, _ = serve(ToolCall("greet", {"name": "Ann"}, "call_1"), "Done.", config=known)
+        mine: Any = {**FREE, "server_label": "mine", "server_url": url}
+        keyed: Any = {**mine, "authorization": "s3cret"}
+        with pytest.raises(openai.AuthenticationError, match="Unauthorized"):
+            client.responses.create(model="m", input="?", tools=[mine])
+        answer = client.responses.create(model="m", input="?", tools=[keyed])
+        assert "Hello, Ann." in [item.output for item in answer.output if item.type == "mcp_call"]
 
 
 @pytest.mark.parametrize("approve", [True, False])

@@ -98,6 +98,7 @@ def owned_by(client: httpx.Client) -> dict[str, str]:
         "vector_store_id": "docs",
         "batch_id": batch["id"],
         "response_id": post("/v1/responses", {"model": "m", "input": "Hi"})["id"],
+        "completion_id": post("/v1/chat/completions", {"model": "m", "messages": [MESSAGE], "store": True})["id"],
         "conversation_id": conversation,
         "item_id": items[0]["id"],
         "prompt_id": "greeter",
@@ -145,7 +146,7 @@ def test_every_route_with_an_id_answers_as_if_there_were_nothing(parties: Partie
 def test_lists_hold_ones_own_only(parties: Parties) -> None:
     for path in (
         *("/v1/agents", "/v1/files", "/v1/vector-dbs", "/v1/vector_stores", "/v1/memory_banks", "/v1/prompts"),
-        *("/v1/models", "/v1/shields", "/v1/toolgroups"),
+        *("/v1/models", "/v1/shields", "/v1/toolgroups", "/v1/responses", "/v1/chat/completions"),
     ):
         text = parties.other.get(path).text
         assert not [value for value in parties.ids.values() if f'"{value}"' in text], path

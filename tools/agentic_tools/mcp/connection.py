@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import Any, TypeAlias
 
-from agentic.types.errors import AgenticError, ConfigError, ToolError
+from agentic.types.errors import AgenticError, ConfigError, ToolError, ToolUnauthorized
 
 from ..text import clean, clip
 from .stdio import Child
@@ -24,6 +25,19 @@ _ERROR_CHARS = 1000
 
 Peer: TypeAlias = Child | Site
 """The other side: a process or an address."""
+
+
+class Refused(ToolError):
+    """A server answered a request with an HTTP status that says no.
+
+    Attributes:
+        status: The status.
+    """
+
+    def __init__(self, server: str, status: int) -> None:
+        phrase = HTTPStatus(status).phrase if status in HTTPStatus.__members__.values() else ""
+        super().__init__(f"{server} refused the request (HTTP {f'{status} {phrase}'.strip()}).")
+        self.status = status
 
 
 class Connection:
@@ -110,7 +124,8 @@ class Connection:
             last = clip(said.splitlines()[-1], 300) if said else ""
             return ToolError(f"{server} ended.", hint=f"The last it said: {last}" if starting and last else "")
         if isinstance(peer, Site) and peer.status:
-            return ToolError(f"{server} refused the request (HTTP {peer.status}).")
+            refused = Refused(server, peer.status)
+            return ToolUnauthorized(refused.message) if peer.status == HTTPStatus.UNAUTHORIZED else refused
         return ToolError(f"{server} {_in_words(cause)}.")
 
     async def _hold(self) -> None:

@@ -9,17 +9,19 @@ import shutil
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
 from agentic.config import current_config
+from agentic.keys import headers_for
 from agentic.portal import run_in_portal, run_sync
 from agentic.protocols import Tool, ToolContext, ToolOutput, ToolPolicy
 from agentic.types.content import Content
-from agentic.types.errors import ConfigError, ToolError
+from agentic.types.errors import AgenticError, ConfigError, ToolError, ToolUnauthorized
 from agentic.types.messages import Message
 from agentic.types.tools import ToolDef
 
-from .connection import Connection, Peer, unanswered
+from .connection import Connection, Peer, Refused, unanswered
 from .content import messages_of, output_of, resource_of
 from .listing import Definitions, listed
 from .stdio import SENDING, Child, Sending
@@ -30,6 +32,8 @@ T = TypeVar("T")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,31}")
 _REPORTS = 1000
 """How much progress of one call is passed on: a server may send it without end."""
+_NOT_STREAMABLE = (400, 404, 405)
+"""What a server of the older form, whose endpoint is a stream of events, answers to a message that is posted there."""
 
 
 class MCP:
@@ -44,8 +48,9 @@ class MCP:
         command: The program that speaks MCP over stdin and stdout, and its arguments.
         env: Variables for the program, besides the few that are harmless (`PATH`, `HOME`, …): no key is inherited.
         folder: Where the program runs.
-        url: The endpoint of a server that speaks streamable HTTP, instead of a program.
-        headers: Sent to it with each request, such as `Authorization`.
+        url: The endpoint of a server that speaks HTTP, streamable or with a stream of events, instead of a program.
+        headers: Sent to it with each request, such as `Authorization`. A request of a server's client may bring others
+            (see `agentic.keys.given`): its calls have a connection of their own, with these instead.
         allow: The names of the tools to offer, with wildcards; default: all.
         deny: The names of tools not to offer, with wildcards.
         timeout: Seconds for one call, and for starting the server.
@@ -95,6 +100,7 @@ class MCP:
         self._deny = deny
         self._place: _Place | None = None
         self._definitions: Definitions | None = None
+        self._events = False
 
     def __repr__(self) -> str:
         return f"MCP({self.name!r})"
@@ -107,12 +113,12 @@ class MCP:
             ToolError: The server cannot be reached, is broken, or takes too long.
         """
         if self._definitions is None:
-            run_sync(self.connect())
+            run_sync(self._learn(headers_for(self._url)))
         return iter([_ServerTool(self, definition, name) for definition, name in self._definitions or ()])
 
     async def connect(self) -> None:
         """Connects and learns the tools, unless they are known. Errors are those of iterating."""
-        await run_in_portal(self._learn())
+        await run_in_portal(self._learn(headers_for(self._url)))
 
     async def aclose(self) -> None:
         """Closes the connection and ends the server's process. A later call opens both again."""
@@ -194,9 +200,11 @@ class MCP:
 
     async def _ask(self, ask: Callable[[Any], Awaitable[T]], what: str = "") -> T:
         """Asks the server on the loop where the connection lives; `what` names a call that must not be repeated."""
-        return await run_in_portal(self._asked(ask, what))
+        return await run_in_portal(self._asked(ask, what, headers_for(self._url)))
 
-    async def _asked(self, ask: Callable[[Any], Awaitable[T]], what: str) -> T:
+    async def _asked(self, ask: Callable[[Any], Awaitable[T]], what: str, headers: Mapping[str, str]) -> T:
+        if headers:
+            return await self._asked_once(ask, what, headers)
         sending = Sending()
         SENDING.set(sending)
         for attempt in (1, 2):
@@ -214,20 +222,30 @@ class MCP:
                     await connection.aclose()
                 if attempt == 1 and lost and (expired or not sending.written or not what):
                     continue
-                if (lost or unanswered(error)) and what and sending.written and isinstance(problem, ToolError):
-                    hint = f"{what} had been sent: whether it took effect is not known."
-                    raise ToolError(problem.message, hint=hint) from None
-                raise problem from None
+                unsettled = (lost or unanswered(error)) and sending.written
+                raise _unsettled(problem, what) if unsettled else problem from None
         raise AssertionError  # the second attempt has returned or raised
 
-    async def _learn(self) -> None:
-        if self._definitions is not None:
-            return
-        tools = await self._asked(lambda client: listed(client, "tools"), "")
-        definitions = Definitions.of(self.name, tools, self._allow, self._deny)
-        if (await self._connected()).client.server_capabilities.resources is not None:
-            definitions = definitions.with_resources(await self._asked(lambda client: listed(client, "resources"), ""))
-        self._definitions = definitions
+    async def _asked_once(self, ask: Callable[[Any], Awaitable[T]], what: str, headers: Mapping[str, str]) -> T:
+        """Asks by a connection of its own: the headers that came with one request serve no other one."""
+        connection = await self._opened(headers)
+        try:
+            async with asyncio.timeout(self.timeout + 1):
+                return await ask(connection.client)
+        except Exception as error:
+            problem = await connection.explain(error)
+            unsettled = not connection.alive or unanswered(error)
+            raise _unsettled(problem, what) if unsettled else problem from None
+        finally:
+            await connection.aclose()
+
+    async def _learn(self, headers: Mapping[str, str]) -> None:
+        if self._definitions is None:
+            self._definitions = await self._asked(self._listed, "", headers)
+
+    async def _listed(self, client: Any) -> Definitions:
+        definitions = Definitions.of(self.name, await listed(client, "tools"), self._allow, self._deny)
+        return definitions.with_resources(await listed(client, "resources"))
 
     async def _connected(self) -> Connection:
         place = self._here()
@@ -236,8 +254,25 @@ class MCP:
                 if place.connection is not None:
                     await place.connection.aclose()
                 place.connection = None
-                place.connection = await Connection.open(self.name, self._peer, self.timeout)
+                place.connection = await self._opened(self._headers)
             return place.connection
+
+    async def _opened(self, headers: Mapping[str, str]) -> Connection:
+        events = self._events
+        try:
+            return await Connection.open(self.name, partial(self._peer, headers, events), self.timeout)
+        except Refused as error:
+            if events or error.status not in _NOT_STREAMABLE:
+                raise
+            refused = error
+        try:
+            connection = await Connection.open(self.name, partial(self._peer, headers, True), self.timeout)
+        except ToolUnauthorized:
+            raise
+        except ToolError:
+            raise refused from None
+        self._events = True
+        return connection
 
     async def _close(self) -> None:
         place = self._here()
@@ -253,9 +288,9 @@ class MCP:
             self._place = _Place(loop)
         return self._place
 
-    def _peer(self, ended: Callable[[], None]) -> Peer:
+    def _peer(self, headers: Mapping[str, str], events: bool, ended: Callable[[], None]) -> Peer:
         if self._url:
-            return Site(self._url, self._headers, self.timeout)
+            return Site(self._url, headers, self.timeout, events)
         from mcp.client.stdio import get_default_environment
 
         env = {**get_default_environment(), **self._env}
@@ -289,6 +324,13 @@ class _ServerTool:
         if not isinstance(uri, str) or not uri:
             raise ToolError("The arguments do not fit. $.uri: is required, and is text.")
         return ToolOutput(await self.group.read_resource(uri))
+
+
+def _unsettled(problem: AgenticError, what: str) -> AgenticError:
+    """The failure of a connection that was lost, where it may have carried a call out."""
+    if not what or type(problem) is not ToolError:  # one who is not let in has done nothing
+        return problem
+    return ToolError(problem.message, hint=f"{what} had been sent: whether it took effect is not known.")
 
 
 def _plain(item: Any) -> dict[str, Any]:

@@ -65,9 +65,9 @@ class Definitions:
         return cls(server, tuple(found.values()), allow, deny)
 
     def with_resources(self, resources: Sequence[Any]) -> Definitions:
-        """With a tool that reads the server's resources, unless it is denied."""
+        """With a tool that reads the server's resources, unless there are none or it is denied."""
         name = f"{self.server}_read_resource"
-        if not self._offers(name) or any(tool.name == name for tool, _ in self.tools):
+        if not resources or not self._offers(name) or any(tool.name == name for tool, _ in self.tools):
             return self
         lines = [f"Reads a resource of {self.server}."]
         for item in resources[:_NAMED_RESOURCES]:

@@ -24,6 +24,7 @@ TEXT_CHARS = 6000
 ProviderName: TypeAlias = Literal["tavily", "brave"]
 
 _PROVIDERS: dict[str, Provider] = {"tavily": tavily.PROVIDER, "brave": brave.PROVIDER}
+_VARIABLES = [known.variable for known in _PROVIDERS.values()]
 
 
 class WebSearch:
@@ -62,8 +63,7 @@ class WebSearch:
         if not 0 < timeout <= 120:
             raise ConfigError(f"timeout is above 0 and at most 120 seconds, not {timeout}.")
         self.provider = _chosen(provider)
-        self._provider = _PROVIDERS[self.provider]
-        self._endpoint = base_url(endpoint or self._provider.endpoint)
+        self._endpoint = base_url(endpoint) if endpoint else None
         self._seconds = timeout
         self._options = Options(max_results, freshness, _domains(include_domains), _domains(exclude_domains))
         self._tool = Tool(self._search, name="web_search", timeout=timeout + 10, idempotent=True)
@@ -91,10 +91,11 @@ class WebSearch:
     ) -> ToolOutput:
         """Searches the web and returns the titles, addresses and snippets of the best pages."""
         query = " ".join(clean(query).split())
-        key = keys.need(self._provider.name, self._provider.variable)
-        service = Service(self._provider.name, key, self._provider.variable, self._seconds)
-        found = await self._provider.search(service, self._endpoint, query, self._options)
-        metadata = {"sources": [asdict(row) for row in found], "provider": self.provider, "query": query}
+        name = self.provider or _with_key()
+        provider = _PROVIDERS[name]
+        service = Service(provider.name, keys.need(provider.name, provider.variable), provider.variable, self._seconds)
+        found = await provider.search(service, self._endpoint or base_url(provider.endpoint), query, self._options)
+        metadata = {"sources": [asdict(row) for row in found], "provider": name, "query": query}
         if not found:
             return ToolOutput(f"No results for {query!r}.", metadata)
         return ToolOutput(_text(found), metadata)
@@ -105,14 +106,21 @@ def toolgroup(_: str) -> list[WebSearch]:
     return [WebSearch()]
 
 
-def _chosen(provider: str | None) -> str:
+def _chosen(provider: str | None) -> str | None:
+    """The provider; None where that is known only when a request brings a key."""
     if provider is None:
-        keys.need("Web search", *(known.variable for known in _PROVIDERS.values()))
-        return next(name for name, known in _PROVIDERS.items() if keys.find(known.variable))
+        keys.expect("Web search", *_VARIABLES)
+        return _with_key() if any(map(keys.find, _VARIABLES)) else None
     if provider not in _PROVIDERS:
         raise ConfigError(f"Web search has the providers {', '.join(_PROVIDERS)}, not {provider!r}.")
-    keys.need(_PROVIDERS[provider].name, _PROVIDERS[provider].variable)
+    keys.expect(_PROVIDERS[provider].name, _PROVIDERS[provider].variable)
     return provider
+
+
+def _with_key() -> str:
+    """The first provider that there is a key for."""
+    keys.need("Web search", *_VARIABLES)
+    return next(name for name, known in _PROVIDERS.items() if keys.find(known.variable))
 
 
 def _domains(given: Sequence[str]) -> tuple[str, ...]:

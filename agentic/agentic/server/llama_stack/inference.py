@@ -15,7 +15,7 @@ from ...inference import generate
 from ...protocols import Inference
 from ...types.content import images_of, text_of
 from ...types.errors import AgenticError, InvalidInput
-from ...types.messages import AssistantMessage, Message, StopReason, UserMessage
+from ...types.messages import AssistantMessage, Message, UserMessage
 from ...types.sampling import Completion, InferenceRequest, Usage
 from ...types.sampling import SamplingParams as EngineSampling
 from ...types.tools import ToolResponse
@@ -110,6 +110,7 @@ def chat_request(body: ChatRequest | BatchChatRequest, messages: Sequence[Any]) 
         tool_choice=choice if body.tools else "auto",
         sampling=body.sampling_params.engine() if body.sampling_params else EngineSampling(),
         response_format=_schema(body.response_format),
+        logprobs=body.wanted_logprobs,
     )
 
 
@@ -162,6 +163,7 @@ def _text_request(body: CompletionRequest | BatchCompletionRequest, content: Any
         messages=[UserMessage(text)],
         sampling=body.sampling_params.engine() if body.sampling_params else EngineSampling(),
         response_format=_schema(body.response_format),
+        logprobs=body.wanted_logprobs,
     )
 
 
@@ -183,12 +185,16 @@ def _metrics(usage: Usage) -> list[dict[str, Any]]:
 
 def _chat(found: Completion) -> dict[str, Any]:
     message = wire.completion_out(found.message)
-    return {"metrics": _metrics(found.usage), "completion_message": message, "logprobs": None}
+    return {"metrics": _metrics(found.usage), "completion_message": message, "logprobs": _logprobs(found)}
 
 
 def _text(found: Completion) -> dict[str, Any]:
-    stop = str(found.message.stop_reason)
-    return {"metrics": _metrics(found.usage), "content": found.message.content, "stop_reason": stop, "logprobs": None}
+    shown = {"content": found.message.content, "stop_reason": str(found.message.stop_reason)}
+    return {"metrics": _metrics(found.usage), **shown, "logprobs": _logprobs(found)}
+
+
+def _logprobs(found: Completion) -> list[dict[str, Any]] | None:
+    return [{"logprobs_by_token": dict(one)} for one in found.logprobs] or None
 
 
 async def _chat_events(model: Inference, request: InferenceRequest) -> AsyncIterator[dict[str, Any]]:
@@ -206,18 +212,18 @@ async def _chat_events(model: Inference, request: InferenceRequest) -> AsyncIter
         status = "failed" if call.error is not None else "succeeded"
         shown = call.raw or call.error if call.error is not None else wire.call_out(call)
         yield _event("progress", {"type": "tool_call", "tool_call": shown, "parse_status": status})
-    yield _event("complete", _TEXT, last.message.stop_reason, last.usage)
+    yield _event("complete", _TEXT, last)
 
 
 _TEXT = {"type": "text", "text": ""}
 
 
-def _event(
-    kind: str, delta: dict[str, Any], stop: StopReason | None = None, usage: Usage | None = None
-) -> dict[str, Any]:
-    reason = None if stop is None else str(stop)
-    event = {"event_type": kind, "delta": delta, "logprobs": None, "stop_reason": reason}
-    return {"metrics": None if usage is None else _metrics(usage), "event": event}
+def _event(kind: str, delta: dict[str, Any], last: Completion | None = None) -> dict[str, Any]:
+    event: dict[str, Any] = {"event_type": kind, "delta": delta, "logprobs": None, "stop_reason": None}
+    if last is None:
+        return {"metrics": None, "event": event}
+    event |= {"logprobs": _logprobs(last), "stop_reason": str(last.message.stop_reason)}
+    return {"metrics": _metrics(last.usage), "event": event}
 
 
 async def _text_events(model: Inference, request: InferenceRequest) -> AsyncIterator[dict[str, Any]]:
@@ -229,7 +235,7 @@ async def _text_events(model: Inference, request: InferenceRequest) -> AsyncIter
             elif isinstance(delta, Completion):
                 last = delta
     stop = str(last.message.stop_reason)
-    yield {"metrics": _metrics(last.usage), "delta": "", "stop_reason": stop, "logprobs": None}
+    yield {"metrics": _metrics(last.usage), "delta": "", "stop_reason": stop, "logprobs": _logprobs(last)}
 
 
 def _refuse(error: AgenticError, stream: bool | None) -> Response:

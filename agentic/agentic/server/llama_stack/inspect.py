@@ -58,9 +58,15 @@ async def provider(provider_id: str, services: Use) -> Any:
     raise NotFound(f"Provider {provider_id!r} not found.", hint=f"There are: {known}.")
 
 
+def _kind(provider_id: str) -> str:
+    """A model provider's type: one runs in this process, all others elsewhere."""
+    return f"{'inline' if provider_id == 'local' else 'remote'}::{provider_id}"
+
+
 async def _providers(services: Services) -> list[dict[str, Any]]:
     apis: list[tuple[str, str, str]] = [
-        *(("inference", model.provider_id, f"remote::{model.provider_id}") for model in await services.models.list()),
+        *(("inference", model.provider_id, _kind(model.provider_id)) for model in await services.models.list()),
+        ("vector_io", "faiss", "inline::faiss"),  # what a new bank gets
         *(("vector_io", bank.provider_id, f"inline::{bank.provider_id}") for bank in await services.banks.list()),
         *(("safety", shield.provider_id, f"inline::{shield.provider_id}") for shield in await services.shields.list()),
         *(
@@ -68,6 +74,7 @@ async def _providers(services: Services) -> list[dict[str, Any]]:
             for group in await services.toolgroups.list()
         ),
         ("agents", "agentic", "inline::agentic"),
+        ("files", "localfs", "inline::localfs"),
     ]
     return [
         {"api": api, "provider_id": name, "provider_type": kind, "config": {}, "health": _OK}

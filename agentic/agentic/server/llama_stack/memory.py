@@ -64,6 +64,7 @@ async def create(body: BankCreate, services: Use) -> Any:
     name = str(told.get("embedding_model") or EMBEDDER)
     if kind == "vector":
         model = await services.models.get(name)
+        await services.models.embedder(name)  # refuses a model that makes none
         dimension = int(model.metadata.get("embedding_dimension") or 384)
         entry = Entry(bank_id, kind, name, services.models.embedding(model), dimension)
     else:

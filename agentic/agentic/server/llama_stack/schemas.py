@@ -320,11 +320,22 @@ class ModelCreate(Schema):
     model_type: Literal["llm", "embedding"] | None = None
 
 
+class LogProbs(Schema):
+    """Of how many tokens at each place the log-probabilities are wanted; providers that know none leave them out."""
+
+    top_k: int | None = Field(default=0, ge=0, le=20)
+
+
 class _Asked(Schema):
     model_id: str
     sampling_params: SamplingParams | None = None
     response_format: ResponseFormat | None = None
-    logprobs: dict[str, Any] | None = None
+    logprobs: LogProbs | None = None
+
+    @property
+    def wanted_logprobs(self) -> int:
+        """The same for the engine; the chosen token's own where no number is given."""
+        return max(1, self.logprobs.top_k or 0) if self.logprobs else 0
 
 
 class _Chat(_Asked):

@@ -10,12 +10,11 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse
 
 from ...execution import execute
-from ...keys import given
 from ...protocols import Tool, ToolContext
 from ...types.content import storable
-from ...types.errors import InvalidInput
+from ...types.errors import InvalidInput, ToolUnauthorized
 from ...types.tools import ToolCall, ToolStatus
-from ..provider_data import given_keys
+from ..provider_data import provided
 from ..services import Services, Use
 from ..toolgroups import ALIASES, Entry
 from . import wire
@@ -62,23 +61,31 @@ async def list_tools(services: Use, request: Request, toolgroup_id: str | None =
     """The tools of a toolgroup, or of all that can be opened; `group/tool` stands for its group."""
     # The client's AsyncAgent sends a toolgroup with its arguments where an id is asked for.
     toolgroup_id = toolgroup_id or request.query_params.get("toolgroup_id[name]")
-    return JSONResponse({"data": [_tool(entry, tool) for entry, tool in await _tools(services, toolgroup_id)]})
+    with provided(request):
+        found = await _tools(services, toolgroup_id)
+    return JSONResponse({"data": [_tool(entry, tool) for entry, tool in found]})
 
 
 @router.get("/v1/tools/{tool_name:path}", response_model=ToolInfo)
-async def get_tool(tool_name: str, services: Use) -> Any:
+async def get_tool(tool_name: str, services: Use, request: Request) -> Any:
     """One tool."""
-    return JSONResponse(_tool(*await services.toolgroups.tool(tool_name)))
+    with provided(request):
+        found = await services.toolgroups.tool(tool_name)
+    return JSONResponse(_tool(*found))
 
 
 @router.get("/v1/tool-runtime/list-tools", response_model=ToolDefList)
 async def runtime_tools(
-    services: Use, tool_group_id: str | None = None, mcp_endpoint: Annotated[str | None, Query()] = None
+    services: Use,
+    request: Request,
+    tool_group_id: str | None = None,
+    mcp_endpoint: Annotated[str | None, Query()] = None,
 ) -> Any:
     """The tools of a toolgroup as agents see them."""
-    if mcp_endpoint is not None:
+    if mcp_endpoint is not None or "mcp_endpoint[uri]" in request.query_params:  # as the client writes an object
         raise InvalidInput("Register the MCP server as a toolgroup first: POST /v1/toolgroups.")
-    found = [_tool(entry, tool) for entry, tool in await _tools(services, tool_group_id)]
+    with provided(request):
+        found = [_tool(entry, tool) for entry, tool in await _tools(services, tool_group_id)]
     shown = [
         {
             "name": tool["identifier"],
@@ -94,7 +101,12 @@ async def runtime_tools(
 @router.post("/v1/tool-runtime/invoke", response_model=Invocation)
 async def invoke_tool(body: Invoke, request: Request, services: Use) -> Any:
     """Runs one tool. What it fails with is part of the answer."""
-    entry, tool = await services.toolgroups.tool(body.tool_name)
+    with provided(request):
+        return JSONResponse(await _invoked(body, services))
+
+
+async def _invoked(body: Invoke, services: Services) -> dict[str, Any]:
+    _, tool = await services.toolgroups.tool(body.tool_name)
     arguments = {name: value for name, value in body.kwargs.items() if name != "session_id"}
     if tool.policy.client:
         raise InvalidInput(f"{body.tool_name} is not run by the server.")
@@ -102,29 +114,27 @@ async def invoke_tool(body: Invoke, request: Request, services: Use) -> Any:
         raise InvalidInput(f"{body.tool_name} needs an approval, which is given to a turn's call only.")
     call = ToolCall(tool.definition.name, arguments, "invoked")
     context = ToolContext(session_id=str(body.kwargs.get("session_id") or ""), call_id=call.call_id)
-    with given(given_keys(request)):
-        response = await execute(call, {call.name: tool}, context)
+    response = await execute(call, {call.name: tool}, context)
     failed = response.status is not ToolStatus.OK
-    content = wire.content_out(response.content)
-    if isinstance(content, str) and (entry.url or entry.toolgroup_id.startswith("mcp::")):
-        content = [{"type": "text", "text": content}]  # Llama Stack answers with the items that the MCP server gave
-    answer = {
-        "content": content,
+    return {
+        "content": wire.content_out(response.content),
         "error_message": response.text if failed else None,
         "error_code": 1 if failed else None,
         "metadata": dict(response.metadata) or None,
     }
-    return JSONResponse(answer)
 
 
 async def _tools(services: Services, toolgroup_id: str | None) -> list[tuple[Entry, Tool]]:
     if toolgroup_id is not None:
-        entry = await services.toolgroups.get(toolgroup_id.partition("/")[0])
+        entry, _ = await services.toolgroups.named(toolgroup_id)
         return [(entry, tool) for tool in await services.toolgroups.tools(toolgroup_id)]
     found: list[tuple[Entry, Tool]] = []
     for entry in await services.toolgroups.list():
         try:
             found += [(entry, tool) for tool in await services.toolgroups.tools(entry.toolgroup_id)]
+        except ToolUnauthorized:
+            if entry.url is not None:  # the client can do something about it: send `mcp_headers`
+                raise
         except Exception as error:  # asked for by itself, it says what is wrong
             log.info("%s cannot be opened: %s", entry.toolgroup_id, error)
     return found

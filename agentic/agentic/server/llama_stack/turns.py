@@ -23,7 +23,7 @@ from ...types.steps import ToolExecutionStep
 from ...types.tools import ToolResponse
 from ...types.turns import EndReason, PendingCall, Turn, TurnStatus
 from .. import errors
-from ..provider_data import given_keys
+from ..provider_data import provided
 from ..services import Services, Use
 from ..sse import STREAMED, EventStream, frame
 from ..turns import Live
@@ -84,7 +84,8 @@ At = Annotated[Place, Depends(_place)]
 async def create_turn(body: TurnCreate, at: At) -> Response:
     """Runs a turn. With `stream` its events are sent; it goes on when the client goes away."""
     try:
-        live, after = await _begin(at, body)
+        with provided(at.request):
+            live, after = await _begin(at, body)
     except AgenticError as error:
         return _refuse(error, body.stream)
     return await _answer(live, after, body.stream)
@@ -95,7 +96,8 @@ async def resume_turn(turn_id: str, body: TurnResume, at: At) -> Response:
     """Takes up a turn with the results of the calls that it waits for."""
     responses = [wire.response_in(response.model_dump()) for response in body.tool_responses]
     try:
-        live, after = await _resume(at, turn_id, responses)
+        with provided(at.request):
+            live, after = await _resume(at, turn_id, responses)
     except AgenticError as error:
         return _refuse(error, body.stream)
     return await _answer(live, after, body.stream)
@@ -181,8 +183,7 @@ async def _begin(at: Place, body: TurnCreate) -> tuple[Live, int]:
     opened = await at.services.agents.open(at.agent_id, at.session_id, body.toolgroups, body.tool_config)
     session = opened.session
     present = events.TurnFrames(tools=opened.tools, announce=_announced(at.request))
-    keys = given_keys(at.request)
-    return at.services.turns.start(session, lambda: _turn(session, messages), present, keys=keys), 0
+    return at.services.turns.start(session, lambda: _turn(session, messages), present), 0
 
 
 async def _turn(session: Session, messages: Sequence[Message]) -> AsyncIterator[Event]:
@@ -234,8 +235,7 @@ async def _resume(at: Place, turn_id: str, responses: Sequence[ToolResponse]) ->
     else:
         present = events.TurnFrames(tools=tools, before=turns, given=responses)
         begin = partial(session.astream, wire.continuation(responses))
-    keys = given_keys(at.request)
-    live = at.services.turns.start(session, begin, present, keys=keys, turn_id=turn_id, earlier=earlier)
+    live = at.services.turns.start(session, begin, present, turn_id=turn_id, earlier=earlier)
     return live, len(earlier.frames) if earlier else 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from typing import Any
 
 from fastapi import APIRouter
@@ -21,6 +22,8 @@ from .schemas import URL, ChunkQuery, ChunksInsert, RAGDocument, RAGInsert, RAGQ
 
 router = APIRouter(tags=["memory"])
 
+_ADDRESS = re.compile(r"https?://\S+|data:[\w.+-]+/[\w.+-]+[;,]\S*")
+
 
 @router.get("/v1/vector-dbs", response_model=VectorDBList)
 async def list_vector_dbs(services: Use) -> Any:
@@ -30,9 +33,10 @@ async def list_vector_dbs(services: Use) -> Any:
 
 @router.post("/v1/vector-dbs", response_model=VectorDB)
 async def register_vector_db(body: VectorDBCreate, services: Use) -> Any:
-    """Makes a bank."""
+    """Makes a bank. Its vectors are as long as the model makes them, whatever the client believes."""
     model = await services.models.get(body.embedding_model)
-    dimension = body.embedding_dimension or int(model.metadata.get("embedding_dimension") or 384)
+    await services.models.embedder(body.embedding_model)  # refuses a model that makes none
+    dimension = int(model.metadata.get("embedding_dimension") or body.embedding_dimension or 384)
     made_by, provider = services.models.embedding(model), body.provider_id or "faiss"
     entry = Entry(body.vector_db_id, "vector", body.embedding_model, made_by, dimension, provider)
     return _vector_db(await services.banks.register(entry))
@@ -118,8 +122,8 @@ async def insert(services: Services, bank_id: str, documents: list[RAGDocument])
             text = await text_at(document.content.uri)
         else:
             text = text_of(wire.content_in(document.model_dump()["content"]))
-            if text.startswith(("http://", "https://")) and len(text.split()) == 1:
-                text = await text_at(text)  # an address, as first-generation clients write it
+            if _ADDRESS.fullmatch(text):
+                text = await text_at(text)  # as first-generation clients write it
         if text.strip():
             await bank.aadd_text(text, id=document.document_id, metadata=document.metadata)
 

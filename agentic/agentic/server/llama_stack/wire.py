@@ -208,6 +208,8 @@ def _steps(turn: Turn, turn_id: str) -> list[JSON]:
 
 def _output(turn: Turn) -> JSON:
     """The last message. A client goes on after `end_of_message` only, and stops at `out_of_tokens` in any case."""
+    if turn.status is TurnStatus.RUNNING:
+        return completion_out(AssistantMessage("", (), StopReason.END_OF_MESSAGE))  # there is more to come
     if turn.status is TurnStatus.AWAITING_INPUT:
         last = next((step.message for step in reversed(turn.steps) if isinstance(step, InferenceStep)), None)
         calls = tuple(item.call for item in turn.pending)

@@ -1,4 +1,4 @@
-"""`chat/completions`: one inference, its tools the caller's. Nothing is kept."""
+"""`chat/completions`: one inference, its tools the caller's."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from ..services import Services, Use
 from ..sse import STREAMED, EventStream, frame
 from . import PREFIXES, new_id, on_both
 from .chat_input import read_choice, read_format, read_messages, read_tools, sampling_of
+from .chat_kept import Keep, is_kept, keeper
 from .failures import body_of
 from .files import Files
 
@@ -61,6 +62,7 @@ class ChatRequest(BaseModel):
     presence_penalty: float | None = None
     logit_bias: dict[str, float] | None = None
     logprobs: bool | None = None
+    store: bool | None = None
 
 
 UNSUPPORTED = ("frequency_penalty", "presence_penalty", "logit_bias", "logprobs")
@@ -76,9 +78,10 @@ async def create(body: ChatRequest, request: Request, services: Use) -> Response
     inference = await services.models.inference(body.model)
     asked = await _asked(body, services)
     head = {"id": new_id("chatcmpl-"), "created": int(time.time()), "model": body.model}
+    keep = keeper(services, body.messages, wanted=is_kept(request, body.store))
     if not body.stream:
-        return JSONResponse(await _whole(inference, asked, head, body.n or 1))
-    chunks = _chunks(inference, asked, head, body)
+        return JSONResponse(await _whole(inference, asked, head, body.n or 1, keep))
+    chunks = _chunks(inference, asked, head, body, keep)
     first = await anext(chunks)  # a model that cannot be reached is an answer with a status, not a broken stream
     return EventStream(frames_of(first, chunks, last_frame(request)))
 
@@ -112,35 +115,35 @@ async def deltas_of(inference: Inference, request: InferenceRequest) -> AsyncIte
 
 
 async def _whole(
-    inference: Inference, request: InferenceRequest, head: Mapping[str, Any], choices: int
+    inference: Inference, request: InferenceRequest, head: Mapping[str, Any], choices: int, keep: Keep
 ) -> dict[str, Any]:
-    usage, listed = Usage(), []
+    usage = Usage()
+    listed: list[dict[str, Any]] = []
     for index in range(choices):
         completion = Completion(AssistantMessage())
         async for delta in deltas_of(inference, request):
             if isinstance(delta, Completion):
                 completion = delta
         usage += completion.usage
-        message = completion.message
-        said: dict[str, Any] = {"role": "assistant", "content": message.content, "refusal": None}
-        if message.tool_calls:
-            said |= {"content": message.content or None, "tool_calls": _calls(message.tool_calls)}
-        listed.append({"index": index, "message": said, "logprobs": None, "finish_reason": reason_of(message)})
-    return {**head, "object": "chat.completion", "choices": listed, "usage": usage_of(usage)}
+        listed.append(_choice(index, completion.message, _calls(completion.message.tool_calls)))
+    whole = _completion(head, listed, usage)
+    await keep(whole)
+    return whole
 
 
 async def _chunks(
-    inference: Inference, request: InferenceRequest, head: Mapping[str, Any], body: ChatRequest
+    inference: Inference, request: InferenceRequest, head: Mapping[str, Any], body: ChatRequest, keep: Keep
 ) -> AsyncIterator[dict[str, Any]]:
     """The chunks of a stream. A call comes whole: a model may write it in a form that only its end makes JSON."""
-    told = bool(body.stream_options and body.stream_options.include_usage)
+    told, choices = bool(body.stream_options and body.stream_options.include_usage), body.n or 1
     head = {**head, "object": "chat.completion.chunk", **({"usage": None} if told else {})}
 
     def chunk(index: int, delta: Mapping[str, Any], reason: str | None = None) -> dict[str, Any]:
         return {**head, "choices": [{"index": index, "delta": delta, "logprobs": None, "finish_reason": reason}]}
 
     usage = Usage()
-    for index in range(body.n or 1):
+    listed: list[dict[str, Any]] = []
+    for index in range(choices):
         begun = False
         async for delta in deltas_of(inference, request):
             if not begun:
@@ -150,7 +153,11 @@ async def _chunks(
                 yield chunk(index, {"content": delta})
                 continue
             usage += delta.usage
-            for number, call in enumerate(_calls(delta.message.tool_calls)):
+            calls = _calls(delta.message.tool_calls)
+            listed.append(_choice(index, delta.message, calls))
+            if len(listed) == choices:
+                await keep(_completion(head, listed, usage))  # before the client can know that the answer is complete
+            for number, call in enumerate(calls):
                 yield chunk(index, {"tool_calls": [{"index": number, **call}]})
             yield chunk(index, {}, reason_of(delta.message))
     if told:
@@ -167,6 +174,20 @@ async def frames_of(first: dict[str, Any], rest: AsyncIterator[dict[str, Any]], 
         yield frame(body_of(error))
     else:
         yield last
+
+
+# -- in OpenAI's words ------------------------------------------------------------------------------------------------
+
+
+def _completion(head: Mapping[str, Any], choices: Sequence[dict[str, Any]], usage: Usage) -> dict[str, Any]:
+    return {**head, "object": "chat.completion", "choices": list(choices), "usage": usage_of(usage)}
+
+
+def _choice(index: int, message: AssistantMessage, calls: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    said: dict[str, Any] = {"role": "assistant", "content": message.content, "refusal": None}
+    if calls:
+        said |= {"content": message.content or None, "tool_calls": list(calls)}
+    return {"index": index, "message": said, "logprobs": None, "finish_reason": reason_of(message)}
 
 
 def _calls(calls: Sequence[ToolCall]) -> list[dict[str, Any]]:

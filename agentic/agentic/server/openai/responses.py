@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse, Response
 
 from ...store.documents import Document
 from ...types.errors import InvalidInput, NotFound
-from ..provider_data import given_keys
+from ..provider_data import provided
 from ..services import Services, Use
 from ..sse import STREAMED, EventStream
 from . import kept, on_both
@@ -28,13 +28,13 @@ Order = Literal["asc", "desc"]
 @routes.post("/responses", response_model=dict[str, Any], responses=STREAMED)
 async def create(body: ResponseRequest, request: Request, services: Use) -> Response:
     """Asks the model, with the tools that run here and those that the client runs."""
-    keys = given_keys(request)
-    run = await prepare(body, services)
-    try:
-        run.live = services.turns.start(run.session, run.drive, lambda _event: (), keys=keys)
-    except BaseException:
-        await run.dismiss()
-        raise
+    with provided(request):
+        run = await prepare(body, services)
+        try:
+            run.live = services.turns.start(run.session, run.drive, lambda _event: ())
+        except BaseException:
+            await run.dismiss()
+            raise
     services.responses.add(run)
     if body.background:
         await run.keep()
@@ -46,6 +46,19 @@ async def create(body: ResponseRequest, request: Request, services: Use) -> Resp
     if run.error is not None:
         raise run.error
     return JSONResponse(run.response)
+
+
+@routes.get("/responses")
+async def list_stored(
+    services: Use, model: str | None = None, after: str | None = None, limit: Limit = 20, order: Order = "desc"
+) -> dict[str, Any]:
+    """The responses that are stored, the newest first, each with what it was asked with."""
+    found = [
+        {**one.body["response"], "input": one.body["input"]}
+        for one in await services.documents.all(KIND)
+        if model in (None, one.body["response"]["model"])
+    ]
+    return page(found if order == "asc" else found[::-1], after, limit)
 
 
 @routes.get("/responses/{response_id}", response_model=dict[str, Any], responses=STREAMED)

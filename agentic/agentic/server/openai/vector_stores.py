@@ -73,6 +73,7 @@ async def create(body: NewStore, services: Use) -> dict[str, Any]:
     entry = Entry(name)
     if body.embedding_model is not None:
         model = await services.models.get(body.embedding_model)
+        await services.models.embedder(body.embedding_model)  # refuses a model that makes none
         dimension = int(model.metadata.get("embedding_dimension") or 0)
         entry = Entry(name, "vector", body.embedding_model, services.models.embedding(model), dimension)
     await services.banks.register(entry)
