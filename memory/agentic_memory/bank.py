@@ -133,9 +133,22 @@ class MemoryBank:
         return adder.tally.report()
 
     async def aadd_text(
-        self, text: str, *, id: str | None = None, title: str = "", metadata: Mapping[str, Any] | None = None
+        self,
+        text: str,
+        *,
+        id: str | None = None,
+        title: str = "",
+        source: str = "",
+        metadata: Mapping[str, Any] | None = None,
     ) -> Report:
         """Adds one text, cut into chunks; see `aadd`.
+
+        Args:
+            text: The text.
+            id: Its id; default: its source, or a hash of the text.
+            title: For listings and citations; default: the last part of its source.
+            source: The path or URL that it is from; nothing is read there.
+            metadata: JSON values; queries filter by them.
 
         Raises:
             InvalidInput: It is no text, or holds nothing.
@@ -143,7 +156,9 @@ class MemoryBank:
         adding.check_text(text)
         if not text.strip():
             raise InvalidInput("A text to remember must not be empty.")
-        document = Document(content=text, id=id, title=title, mime_type="text/plain", metadata=metadata or {})
+        document = Document(
+            content=text, id=id, title=title, source=source, mime_type="text/plain", metadata=metadata or {}
+        )
         report = await self.aadd(document)
         for error in report.failed.values():
             raise InvalidInput(error)
@@ -153,8 +168,8 @@ class MemoryBank:
         self,
         texts: Iterable[str],
         *,
-        ids: Sequence[str] | None = None,
-        metadata: Sequence[Mapping[str, Any]] | None = None,
+        ids: Iterable[str] | None = None,
+        metadata: Iterable[Mapping[str, Any]] | None = None,
         vectors: Any = None,
     ) -> Report:
         """Adds many texts, each as a document of one chunk, a thousand in each transaction.
@@ -172,9 +187,11 @@ class MemoryBank:
         if isinstance(texts, str):
             raise InvalidInput("add_texts takes a list of texts.")
         texts = list(texts)
-        for what, given in (("ids", ids), ("metadata", metadata)):
-            if given is not None and len(given) != len(texts):
-                raise InvalidInput(f"For {len(texts)} texts there must be {len(texts)} {what}, not {len(given)}.")
+        names = None if ids is None else list(ids)
+        said = None if metadata is None else list(metadata)
+        for what, listed in (("ids", names), ("metadata", said)):
+            if listed is not None and len(listed) != len(texts):
+                raise InvalidInput(f"For {len(texts)} texts there must be {len(texts)} {what}, not {len(listed)}.")
         adder = adding.Adder(self._rows, self._embedding)
         matrix, fingerprint = None, None
         if vectors is not None:
@@ -187,8 +204,8 @@ class MemoryBank:
                 functools.partial(
                     adding.entries_of,
                     texts[part],
-                    None if ids is None else ids[part],
-                    None if metadata is None else metadata[part],
+                    None if names is None else names[part],
+                    None if said is None else said[part],
                     own,
                 )
             )
@@ -211,11 +228,15 @@ class MemoryBank:
 
         Raises:
             NotFound: There is no such document.
+            InvalidInput: The text or the title is no text, or the metadata no JSON.
         """
+        if title is not None:
+            adding.check_text(title)
         old = await self._rows.read(lambda tx: upkeep.one(tx, id))
         if text is not None:
-            told = {"title": old.title if title is None else title}
-            await self.aadd_text(text, id=id, metadata=old.metadata if metadata is None else metadata, **told)
+            said = old.metadata if metadata is None else metadata
+            called = old.title if title is None else title
+            await self.aadd_text(text, id=id, title=called, source=old.source, metadata=said)
         elif not await self._rows.write(lambda tx: upkeep.update(tx, id, metadata, title)):
             raise NotFound(f"The bank {self.name!r} has no document {id!r}.")
 
@@ -288,14 +309,14 @@ class MemoryBank:
         chosen: Mode = mode or ("hybrid" if self._embedding is not None or vector is not None else "keyword")
         search = Search(
             query=query,
-            k=k,
+            k=searching.whole("k", k, 1),
             mode=chosen,
             vector=None,
             filter=searching.as_filter(filter),
             min_score=min_score,
             diversity=diversity,
             distinct=distinct,
-            neighbours=neighbours,
+            neighbours=searching.whole("neighbours", neighbours, 0),
         )
         searching.check(search)
         if self._reranker is not None:
@@ -319,7 +340,8 @@ class MemoryBank:
 
     async def aneighbours(self, hit: Hit, *, count: int = 1) -> tuple[Hit, ...]:
         """A hit with up to `count` chunks before and after it, in order; nothing when its document is gone."""
-        return tuple(await self._rows.read(lambda tx: searching.neighbours(tx, hit, count, self.name)))
+        around = searching.whole("count", count, 0)
+        return tuple(await self._rows.read(lambda tx: searching.neighbours(tx, hit, around, self.name)))
 
     async def adocuments(
         self, *, filter: Filter | None = None, limit: int | None = None, offset: int = 0
@@ -444,9 +466,7 @@ class MemoryBank:
             computed = await self._embedding.embed([query])
             fingerprint = await self._embedding.fingerprint()
             return computing.normalised(computed, 1, fingerprint.dimension)[0], fingerprint
-        import numpy as np
-
-        asked = computing.normalised(np.asarray(vector, dtype=np.float32).reshape(1, -1), 1)[0]
+        asked = computing.normalised_one(vector)
         return asked, await self._fingerprint_of(len(asked))
 
 

@@ -48,10 +48,7 @@ def normalised(vectors: Any, count: int, dimension: int | None = None) -> Vector
     """
     import numpy as np
 
-    try:
-        given: Vectors = np.ascontiguousarray(vectors, dtype=np.float32)
-    except (TypeError, ValueError, OverflowError):
-        raise InvalidInput("Vectors are an array of numbers of shape (texts, dimension).") from None
+    given = _floats(vectors)
     if given.ndim != 2 or len(given) != count or not given.shape[1]:
         raise InvalidInput(f"For {count} texts there must be {count} vectors; these have the shape {given.shape}.")
     if dimension is not None and given.shape[1] != dimension:
@@ -61,6 +58,26 @@ def normalised(vectors: Any, count: int, dimension: int | None = None) -> Vector
         raise InvalidInput("Vectors must be finite: one holds NaN or infinity.")
     unit: Vectors = np.divide(given, lengths, out=np.zeros_like(given), where=lengths > 0, casting="unsafe")
     return unit
+
+
+def normalised_one(vector: Any) -> Vectors:
+    """A vector as float32 of length 1.
+
+    Raises:
+        InvalidInput: It is no list of finite numbers.
+    """
+    one: Vectors = normalised(_floats(vector).reshape(1, -1), 1)[0]
+    return one
+
+
+def _floats(given: Any) -> Vectors:
+    import numpy as np
+
+    try:
+        with np.errstate(over="ignore"):  # becomes infinity, which is refused
+            return np.ascontiguousarray(given, dtype=np.float32)
+    except (TypeError, ValueError, OverflowError):
+        raise InvalidInput("Vectors are arrays of numbers, all of one length.") from None
 
 
 def hash_of(content: str | bytes, *told: object) -> bytes:

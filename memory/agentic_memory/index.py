@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 FLAT = 50_000
 """Above so many chunks an inverted index is built; again when a tenth as many have come or gone."""
-_GATHER = 1_000
+_GATHER = 200
 """Up to so many allowed chunks are compared without an index."""
 
 

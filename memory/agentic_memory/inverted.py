@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import time
 import zlib
 from collections.abc import Sequence
 from contextlib import suppress
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 _RECALL = 0.99
 _TRIALS = 100
 _FORMAT = 1
+_ABANDONED = 3600.0
+"""Seconds after which a part of a file is that of a process that died while it wrote."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +194,9 @@ def save(made: Inverted, database: Path) -> None:
     for generation, other in _files(database, made.uid):
         if generation < made.generation:
             other.unlink(missing_ok=True)
+    for part, age in _parts(database, made.uid):
+        if age > _ABANDONED:
+            part.unlink(missing_ok=True)
 
 
 def load(tx: Tx, database: Path) -> Inverted | None:
@@ -208,7 +214,7 @@ def load(tx: Tx, database: Path) -> Inverted | None:
 
 def discard(database: Path, uid: str) -> None:
     """Removes a bank's files."""
-    for _, file in _files(database, uid):
+    for file in _beside(database, uid):
         file.unlink(missing_ok=True)
 
 
@@ -226,12 +232,25 @@ def _read(file: Path) -> Inverted:
 
 def _files(database: Path, uid: str) -> list[tuple[int, Path]]:
     found = []
-    try:
-        beside = list(database.parent.iterdir())
-    except OSError:
-        return []
-    for file in beside:
+    for file in _beside(database, uid):
         name, _, ending = file.name.removesuffix(".index").rpartition(".")
         if file.suffix == ".index" and name == f"{database.name}.{uid}" and ending.isdecimal():
             found.append((int(ending), file))
     return found
+
+
+def _parts(database: Path, uid: str) -> list[tuple[Path, float]]:
+    """Files that were begun, and seconds since somebody wrote to them."""
+    found = []
+    for file in _beside(database, uid):
+        with suppress(OSError):  # it is done, or somebody else removed it
+            if file.suffix == ".part":
+                found.append((file, time.time() - file.stat().st_mtime))
+    return found
+
+
+def _beside(database: Path, uid: str) -> list[Path]:
+    try:
+        return [file for file in database.parent.iterdir() if file.name.startswith(f"{database.name}.{uid}.")]
+    except OSError:
+        return []

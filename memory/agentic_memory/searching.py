@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from numbers import Real
+from operator import index
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 from agentic.types.errors import InvalidInput, InvalidResponse
@@ -27,6 +30,8 @@ MOST = 1_000
 _FUSE = 60.0
 _DEPTH = 50
 _FILTERS = 32
+_LISTED = 20_000
+"""Up to so many allowed chunks are told to the index of words; of more, enough are among those that it finds."""
 Scored: TypeAlias = list[tuple[int, float]]
 
 
@@ -95,8 +100,6 @@ def check(search: Search) -> None:
         raise InvalidInput(f"A query is text, not {type(search.query).__name__}.")
     if search.mode not in MODES:
         raise InvalidInput(f"There is no mode {search.mode!r}.", hint=f"There are: {', '.join(MODES)}.")
-    _whole("k", search.k, 1)
-    _whole("neighbours", search.neighbours, 0)
     if not _is_number(search.diversity) or not 0 <= search.diversity <= 1:
         raise InvalidInput(f"diversity is a number from 0 to 1, not {search.diversity!r}.")
     if search.min_score is not None and not _is_number(search.min_score):
@@ -104,12 +107,19 @@ def check(search: Search) -> None:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not math.isnan(value)
+    return isinstance(value, Real) and not math.isnan(value)
 
 
-def _whole(what: str, value: Any, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= MOST:
-        raise InvalidInput(f"{what} is a whole number from {least} to {MOST}, not {value!r}.")
+def whole(what: str, value: Any, least: int, most: int = MOST) -> int:
+    """A whole number in its range; those of NumPy serve, too.
+
+    Raises:
+        InvalidInput: It is something else.
+    """
+    with suppress(TypeError):
+        if not isinstance(value, bool) and least <= (number := index(value)) <= most:
+            return number
+    raise InvalidInput(f"{what} is a whole number from {least} to {most}, not {value!r:.80}.")
 
 
 def find(tx: Tx, search: Search, dense: Dense, filters: Filters, bank: str) -> list[Hit]:
@@ -137,18 +147,21 @@ def _scored(tx: Tx, search: Search, dense: Dense, allowed: Numbers | None, want:
     if search.vector is not None and search.mode != "keyword":
         legs.append(dense.search(tx, search.vector, want, allowed))
     if search.mode != "vector":
-        legs.append(_by_words(tx, search.query, want, allowed))
+        # Where meaning finds enough, common words are not worth their time.
+        legs.append(_by_words(tx, search.query, want, allowed, thorough=search.mode == "keyword"))
     return fuse(legs) if search.mode == "hybrid" else legs[0]
 
 
-def _by_words(tx: Tx, query: str, want: int, allowed: Numbers | None) -> Scored:
+def _by_words(tx: Tx, query: str, want: int, allowed: Numbers | None, *, thorough: bool) -> Scored:
     if allowed is None:
-        return lexical(tx, query, want)
+        return lexical(tx, query, want, thorough=thorough)
+    if len(allowed) <= _LISTED:
+        return lexical(tx, query, want, among=allowed.tolist(), thorough=thorough)
     import numpy as np
 
     limit = 8 * want
     while True:
-        found = lexical(tx, query, limit)
+        found = lexical(tx, query, limit, thorough=thorough)
         fits = np.isin(np.array([number for number, _ in found], dtype=np.int64), allowed, assume_unique=True)
         kept = [each for each, fit in zip(found, fits.tolist(), strict=True) if fit]
         if len(kept) >= want or len(found) < limit:
@@ -229,7 +242,7 @@ def within(hits: Sequence[Hit], max_tokens: int | None) -> list[Hit]:
     """The first hits that fit into a number of tokens, taken as four bytes each; a too long one is passed over."""
     if max_tokens is None:
         return list(hits)
-    left, kept = max_tokens, []
+    left, kept = whole("max_tokens", max_tokens, 0, 2**31), []
     for hit in hits:
         cost = math.ceil(len(hit.text.encode()) / 4)
         if cost <= left:

@@ -6,7 +6,8 @@ import base64
 import binascii
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from contextlib import contextmanager
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +17,10 @@ from .adding import Adder
 from .computing import Embedder, forget_aside, normalised
 from .report import DocumentInfo, Report, Verification
 from .rows import Entry, Filter, Rows, Tx, compile_filter, span
-from .rows.documents import as_json, digest, hash_of_update, insert_vectors, unindex
+from .rows.documents import as_json, clean, digest, from_json, hash_of_update, insert_vectors, unindex
 from .rows.schema import words_table
 from .rows.vectors import blobs_between
+from .searching import whole
 from .types import Chunk, Embedding, Fingerprint
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
 _FORMAT = 1
 _LINES = 200
+_ALL = 2**62
 _INFO = "name, title, source, mime_type, metadata, chunks, added"
 
 
@@ -45,9 +48,10 @@ def one(tx: Tx, name: str) -> DocumentInfo:
 def listed(tx: Tx, condition: Filter | None, limit: int | None, offset: int) -> list[DocumentInfo]:
     """Documents in the order in which they came."""
     sql, values = compile_filter(condition or {}, sqlite=tx.sqlite)
+    page = (whole("limit", _ALL if limit is None else limit, 0, _ALL), whole("offset", offset, 0, _ALL))
     rows = tx.all(
         f"SELECT {_INFO} FROM agentic_bank_documents WHERE bank = ? AND {sql} ORDER BY id LIMIT ? OFFSET ?",  # noqa: S608
-        [tx.bank.id, *values, 2**62 if limit is None else limit, offset],
+        [tx.bank.id, *values, *page],
     )
     return [_info(row) for row in rows]
 
@@ -59,7 +63,7 @@ def _info(row: tuple[Any, ...]) -> DocumentInfo:
         title=title,
         source=source,
         mime_type=mime_type,
-        metadata=_mapping(metadata),
+        metadata=from_json(metadata),
         chunks=chunks,
         added=added,
     )
@@ -72,8 +76,8 @@ def update(tx: Tx, name: str, metadata: Mapping[str, Any] | None, title: str | N
     )
     if row is None:
         return False
-    said = as_json(metadata) if metadata is not None else as_json(_mapping(row[1]))
-    called = row[2] if title is None else title
+    said = as_json(metadata) if metadata is not None else as_json(from_json(row[1]))
+    called = row[2] if title is None else clean(title)
     tx.run(
         "UPDATE agentic_bank_documents SET metadata = ?, title = ?, hash = ? WHERE id = ?",
         (said, called, hash_of_update(bytes(row[3]), said, called), row[0]),
@@ -102,8 +106,8 @@ def counted(tx: Tx) -> dict[str, Any]:
     }
 
 
-def verified(tx: Tx, index: Index | PgVector) -> Verification:
-    """Reads everything and compares it: rows with their hashes, words and the index with the rows."""
+def verified(tx: Tx, index: Index | PgVector | None) -> Verification:
+    """Reads everything and compares it: rows with their hashes, words and the index, if there is one, with the rows."""
     import numpy as np
 
     problems, documents, chunks = [], 0, 0
@@ -128,12 +132,25 @@ def verified(tx: Tx, index: Index | PgVector) -> Verification:
         ) or (0,)
         if stray:
             problems.append(f"{stray} {table} belong to no document.")
-    held = index.numbers(tx)
-    if held is not None and not np.array_equal(held, np.array(numbers, dtype=np.int64)):
-        problems.append("The index does not hold what the rows hold.")
-    if tx.sqlite and not _words_match(tx):
-        problems.append("The index of words does not match the rows.")
+    try:
+        held = index.numbers(tx) if index is not None else None
+    except StoreCorrupt as error:
+        problems.append(error.message)
+    else:
+        if held is not None and not np.array_equal(held, np.array(numbers, dtype=np.int64)):
+            problems.append("The index does not hold what the rows hold.")
+    if tx.sqlite:
+        problems += _altered(tx)
     return Verification(documents=documents, chunks=chunks, problems=tuple(problems))
+
+
+def _altered(tx: Tx) -> Iterator[str]:
+    count = "SELECT count(*) FROM agentic_bank_documents WHERE bank = ? AND NOT json_valid(metadata)"
+    (broken,) = tx.one(count, (tx.bank.id,)) or (0,)
+    if broken:
+        yield f"The metadata of {broken} documents are damaged."
+    if not _words_match(tx):
+        yield "The index of words does not match the rows."
 
 
 def _words_match(tx: Tx) -> bool:
@@ -170,6 +187,7 @@ async def export(rows: Rows, given: str | Path | None) -> int:
                 head = {
                     "agentic_bank": _FORMAT,
                     "name": tx.bank.name,
+                    "kind": tx.bank.kind,
                     "fingerprint": tx.bank.settings.get("fingerprint"),
                 }
                 out.write(json.dumps(head) + "\n")
@@ -193,7 +211,7 @@ def _line(info: DocumentInfo, chunks: list[tuple[str, str]], vectors: list[bytes
     told["chunks"] = [
         {
             "text": text,
-            "position": json.loads(position),
+            "position": from_json(position),
             **({"vector": base64.b64encode(vectors[number]).decode()} if vectors else {}),
         }
         for number, (text, position) in enumerate(chunks)
@@ -202,32 +220,59 @@ def _line(info: DocumentInfo, chunks: list[tuple[str, str]], vectors: list[bytes
 
 
 async def restore(rows: Rows, file: Path) -> Report:
-    """Adds the documents of an exported bank, with their vectors.
+    """Adds the documents of an exported bank, with their vectors; a keyword bank leaves those out.
+
+    Raises:
+        InvalidInput: The file cannot be read, or is no exported bank, or one of another kind.
+        ConfigError: Its vectors are of another embedding than the bank's.
+    """
+    with _reading(file):
+        return await _restore(rows, file)
+
+
+def kind_of(file: Path) -> str:
+    """The kind of an exported bank.
 
     Raises:
         InvalidInput: The file cannot be read, or is no exported bank.
-        ConfigError: Its vectors are of another embedding than the bank's.
     """
+    with _reading(file), file.open(encoding="utf-8") as lines:
+        return str(_head(lines, file)["kind"])
+
+
+@contextmanager
+def _reading(file: Path) -> Iterator[None]:
     try:
-        return await _restore(Adder(rows, None), file)
+        yield
     except OSError as error:
         raise InvalidInput(f"{file} cannot be read: {error.strerror or error}.") from error
     except UnicodeDecodeError as error:
         raise InvalidInput(f"{file} is no exported memory bank: {error}.") from error
 
 
-async def _restore(adder: Adder, file: Path) -> Report:
+def _head(lines: Iterator[str], file: Path) -> dict[str, Any]:
+    head = _parsed(next(lines, ""), file)
+    if head.get("agentic_bank") != _FORMAT:
+        raise InvalidInput(f"{file} is no exported memory bank.")
+    return {"kind": "vector", **head}
+
+
+async def _restore(rows: Rows, file: Path) -> Report:
+    adder = Adder(rows, None)
     with file.open(encoding="utf-8") as lines:
-        head = _parsed(next(lines, ""), file)
-        if head.get("agentic_bank") != _FORMAT:
-            raise InvalidInput(f"{file} is no exported memory bank.")
+        head = _head(lines, file)
+        words_only = rows.kind == "keyword"
+        if head["kind"] != rows.kind and not (words_only and head["kind"] == "vector"):
+            raise InvalidInput(f"{file} is of a {head['kind']} bank; {rows.name!r} is a {rows.kind} bank.")
         try:
-            fingerprint = Fingerprint(**head["fingerprint"]) if head.get("fingerprint") else None
+            pinned = None if words_only else head.get("fingerprint")
+            fingerprint = Fingerprint(**pinned) if pinned else None
         except TypeError as error:
             raise InvalidInput(f"{file} is damaged: {error}.") from error
         group: list[Entry] = []
         for line in lines:
-            group.append(_entry(_parsed(line, file), file))
+            entry = _entry(_parsed(line, file), file)
+            group.append(replace(entry, vectors=None) if words_only else entry)
             if len(group) >= _LINES:
                 await adder.store(group, None, fingerprint)
                 group = []
@@ -300,8 +345,3 @@ def _texts(tx: Tx) -> list[tuple[int, str]]:
     low, high = span(tx)
     rows = tx.all("SELECT id, text FROM agentic_bank_chunks WHERE id > ? AND id < ? ORDER BY id", (low, high))
     return [(number, text) for number, text in rows]
-
-
-def _mapping(value: Any) -> dict[str, Any]:
-    found: dict[str, Any] = value if isinstance(value, dict) else json.loads(value)
-    return found

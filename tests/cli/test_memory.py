@@ -6,8 +6,9 @@ import signal
 from pathlib import Path
 
 import pytest
+from click.testing import Result
 
-from agentic_memory import MemoryBank
+from agentic_memory import GraphBank, KeyValueBank, MemoryBank
 from cli.script import Agentic, Spawn
 
 ROOT = Path(__file__).parent.parent.parent
@@ -65,6 +66,38 @@ def test_a_bank_from_its_making_to_its_end(agentic: Agentic, notes: Path, tmp_pa
     assert "Removed 1 documents" in agentic("memory", "rm", "copy", lamp).stdout
     assert agentic("memory", "rm", "copy", "--bank").exit_code == 0
     assert [one["name"] for one in json.loads(agentic("memory", "ls", "--json").stdout)] == ["home"]
+
+
+def test_banks_of_every_kind(agentic: Agentic, notes: Path, tmp_path: Path) -> None:
+    store, file = tmp_path / "memory.db", str(tmp_path / "out.jsonl")
+
+    def run(*arguments: str) -> Result:
+        return agentic("memory", *arguments, "--store", str(store))
+
+    with KeyValueBank("values", store=store) as values, GraphBank("graph", store=store) as graph:
+        values.put("wifi", "tortoise")
+        graph.add_relations([("Ada", "wrote", "the first program")], id="ada")
+    with MemoryBank("given", store=store, embedding=None) as bank:
+        bank.add_texts(["one two"], ids=["given"], vectors=[[1.0, 2.0]])
+    with MemoryBank("own", store=store, embedding=lambda texts: [[1.0, 2.0]] * len(texts)) as bank:
+        bank.add_text("one two", id="own")
+    for kind in ("keyword", "keyvalue", "graph"):
+        assert run("create", f"new {kind}", "--kind", kind).exit_code == 0
+    assert run("create", "x", "--kind", "graph", "--embedding", "default").exit_code == 2
+    assert run("add", "new keyword", str(notes)).exit_code == 0
+    finds = {"values": "tortoise", "graph": "Ada — wrote", "given": "one two", "new keyword": "40 watts"}
+    for name, text in finds.items():
+        assert text in run("search", name, "wifi Ada one bulb").stdout
+    assert "one two" in run("search", "own", "one", "--mode", "keyword").stdout
+    for name in ("values", "graph"):
+        assert f"{name!r} is a" in run("add", name, str(notes)).stderr
+        assert f"{name!r} is a" in run("search", name, "x", "--mode", "hybrid").stderr
+    for name in (*finds, "own"):
+        for command in (("ls", name), ("stats", name), ("export", name, file), ("import", "copy", file)):
+            result = run(*command)
+            assert result.exit_code == 0, result.stderr
+        assert "1 documents" in run("verify", "copy").stdout or name == "new keyword"
+        assert run("rm", "copy", "--bank").exit_code == 0
 
 
 def test_a_bank_that_is_not_there(agentic: Agentic) -> None:

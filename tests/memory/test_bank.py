@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import json
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 from agentic.protocols import MemoryBank as Searchable
 from agentic.store import open_store
 from agentic.types.errors import ConfigError, InvalidInput, NotFound, StoreCorrupt, StoreError
-from agentic_memory import MemoryBank
+from agentic_memory import KeyValueBank, KeywordBank, MemoryBank
 from agentic_memory.embedding.checked import Checked
 from agentic_memory.types import Document
 from memory.vectors import DIMENSION, Words, clustered
@@ -167,7 +168,18 @@ def test_update_changes_what_is_said_without_computing(filled: MemoryBank, words
     assert filled.query("boat", k=1)[0].metadata == {"lang": "fr"}
     with pytest.raises(NotFound):
         filled.update("nobody", title="x")
+    with pytest.raises(InvalidInput):
+        filled.update("d1", title=3)  # type: ignore[arg-type]
+    filled.update("d1", title="half \ud800")
     assert filled.verify().ok
+
+
+def test_a_new_text_is_still_from_where_the_old_one_was(bank: MemoryBank) -> None:
+    bank.add_text("an old text", source="https://example.org/manual.pdf", metadata={"lang": "en"})
+    bank.update("https://example.org/manual.pdf", text="a new text")
+    (hit,) = bank.query("text")
+    assert (hit.text, hit.source, hit.title) == ("a new text", "https://example.org/manual.pdf", "manual.pdf")
+    assert hit.metadata == {"lang": "en"}
 
 
 FILTERS: list[tuple[dict[str, Any], list[int]]] = [
@@ -227,12 +239,20 @@ def test_an_unknown_operator_names_the_known_ones(filled: MemoryBank) -> None:
     "wrong",
     [
         *[{"k": 0}, {"k": True}, {"k": 10**6}, {"mode": "fuzzy"}, {"diversity": 2.0}, {"neighbours": -1}],
-        *[{"vector": [1.0]}, {"vector": [float("nan")] * DIMENSION}],
+        *[{"vector": [1.0]}, {"vector": [float("nan")] * DIMENSION}, {"vector": [1e300] * DIMENSION}],
+        *[{"vector": "text"}, {"vector": object()}, {"vector": [[1.0], [1.0, 2.0]]}, {"max_tokens": "9"}],
     ],
 )
 def test_a_wrong_query_is_refused(filled: MemoryBank, wrong: Any) -> None:
     with pytest.raises(InvalidInput):
         filled.query("pump", **wrong)
+
+
+def test_numpys_numbers_serve(filled: MemoryBank) -> None:
+    options: dict[str, Any] = {"neighbours": np.int64(0), "min_score": np.float32(0.01), "diversity": np.float32(0.1)}
+    assert len(filled.query("pump", k=np.int64(2), max_tokens=np.int32(1000), **options)) == 2  # type: ignore[arg-type]
+    assert ids(filled.query("pump", filter={"year": np.int64(2021)})) == ["d1"]
+    assert ids(filled.query("pump", filter={"year": {"$gte": np.float32(2024)}})) == ["d4"]
 
 
 @pytest.fixture(scope="module")
@@ -264,7 +284,8 @@ def test_any_text_and_metadata_can_be_stored(searched: MemoryBank, text: str, sa
 
 
 def test_odd_metadata_is_refused(bank: MemoryBank) -> None:
-    odd: list[Any] = [{"a": float("nan")}, {"a": object()}, {1: 2}]
+    deep = json.loads("[" * 600 + "]" * 600)
+    odd: list[Any] = [{"a": float("nan")}, {"a": object()}, {1: 2}, {"a": deep}]
     for said in odd:
         with pytest.raises(InvalidInput):
             bank.add_texts(["x"], metadata=[said])
@@ -272,8 +293,15 @@ def test_odd_metadata_is_refused(bank: MemoryBank) -> None:
     for texts in wrong:
         with pytest.raises(InvalidInput):
             bank.add_texts(texts)
+    mapping: Any = {"a": 1}
+    with pytest.raises(InvalidInput):
+        bank.add_texts(["x"], metadata=mapping)
     with pytest.raises(InvalidInput):
         bank.add_text("  ")
+    pages: list[dict[str, Any]] = [{"limit": -1}, {"limit": "9"}, {"limit": 2**70}, {"offset": -1}]
+    for page in pages:
+        with pytest.raises(InvalidInput):
+            bank.documents(**page)
     assert bank.stats()["documents"] == 0
 
 
@@ -321,6 +349,20 @@ def test_export_and_restore(filled: MemoryBank, tmp_path: Path, words: Words) ->
         out.write_text("hello\n")
         with pytest.raises(InvalidInput, match="no exported"):
             copy.restore(out)
+
+
+def test_a_keyword_bank_takes_the_documents_of_a_vector_bank(filled: MemoryBank, tmp_path: Path) -> None:
+    out = tmp_path / "bank.jsonl"
+    filled.export(out)
+    with KeywordBank("words", store=tmp_path / "copy.db") as copy:
+        assert len(copy.restore(out).added) == len(TEXTS)
+        assert (copy.stats()["vectors"], copy.verify().ok) == (0, True)
+        assert ids(copy.query("warranty")) == ["d4"]
+        copy.export(out)
+    with pytest.raises(InvalidInput, match="of a keyword bank"):
+        filled.restore(out)
+    with KeyValueBank("values", store=tmp_path / "copy.db") as values, pytest.raises(InvalidInput, match="keyvalue"):
+        values.restore(out)
 
 
 def test_diversity_distinct_neighbours_and_budget(bank: MemoryBank) -> None:
@@ -404,6 +446,21 @@ def test_verify_sees_an_altered_row(filled: MemoryBank, file: Path, table: str) 
         raw.execute(f"UPDATE agentic_bank_{table}")
     found = filled.verify()
     assert any("does not match its hash" in problem for problem in found.problems)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    ["chunks SET position = '{'", "documents SET metadata = '['", "vectors SET vector = x'00' WHERE rowid % 2"],
+)
+def test_a_damaged_row_is_told(filled: MemoryBank, file: Path, words: Words, damage: str, tmp_path: Path) -> None:
+    with closing(sqlite3.connect(file)) as raw, raw:
+        raw.execute(f"UPDATE agentic_bank_{damage}")
+    with MemoryBank("docs", store=file, embedding=words) as bank:
+        with pytest.raises(StoreCorrupt, match="damaged"):
+            bank.query("oil", k=5, mode="vector")
+        with suppress(StoreCorrupt):
+            bank.export(tmp_path / "out.jsonl")
+        assert not bank.verify().ok
 
 
 @pytest.mark.parametrize(

@@ -55,8 +55,9 @@ def test_found_replaced_and_deleted(bank: MemoryBank, url: str, words: Words, mo
 def test_filters(bank: MemoryBank, condition: dict[str, Any], expected: list[int]) -> None:
     extra = {"tags": ["a", "b"], "deep": {"x": 1}, "none": None, "flag": True, "we're \\ odd%": "o'k?"}
     bank.update("d0", metadata={"lang": "de", "year": 2020, **extra})
-    found = bank.query("pump", k=10, filter=condition, mode="vector")
-    assert sorted(ids(found)) == [f"d{number}" for number in expected]
+    for mode in ("vector", "hybrid"):
+        found = bank.query("pump", k=10, filter=condition, mode=mode)
+        assert sorted(ids(found)) == [f"d{number}" for number in expected]
 
 
 @pytest.mark.parametrize("query", ["", "'", '"', "%s ? :x", "a & | ! <-> b:*", "\0", "\udc80", "x" * 100_000, "the of"])

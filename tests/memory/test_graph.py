@@ -87,6 +87,15 @@ def test_names_differ_in_the_signs_that_tell_them_apart(bank: GraphBank) -> None
     assert bank.query("What is C#?")[0].position["object"] == "sharp"
 
 
+def test_an_article_makes_no_other_entity(bank: GraphBank) -> None:
+    bank.add_relations([("Analytical Engine", "is", "a machine"), ("A", "comes before", "B")], id="more")
+    assert bank.neighbours("analytical engine") == bank.neighbours("The Analytical Engine")
+    assert len(bank.neighbours("an Analytical Engine")) == 3
+    assert bank.entities().count("the Analytical Engine") + bank.entities().count("Analytical Engine") == 1
+    assert "Analytical Engine — is → a machine" in [hit.text for hit in bank.query("What is an analytical engine?")]
+    assert bank.neighbours("A") == [Relation("A", "comes before", "B")]
+
+
 def test_a_circle_ends(bank: GraphBank) -> None:
     bank.add_relations([("a1", "to", "b1"), ("b1", "to", "a1"), ("a1", "is", "a1")], id="circle")
     assert len(bank.neighbours("a1", depth=50)) == 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -91,9 +92,22 @@ def test_the_file_is_used_brought_up_to_date_and_made_anew(bank: MemoryBank, fil
 
 def test_a_dropped_bank_leaves_no_index(bank: MemoryBank, file: Path) -> None:
     bank.optimise()
-    assert list(file.parent.glob("*.index"))
+    (made,) = file.parent.glob("*.index")
+    made.with_name(f"{made.name}.abcd.part").touch()
     bank.drop()
-    assert not list(file.parent.glob("*.index"))
+    assert {left.name for left in file.parent.iterdir()} <= {file.name, f"{file.name}-wal", f"{file.name}-shm"}
+
+
+def test_what_a_killed_process_had_begun_is_swept_away(bank: MemoryBank, file: Path) -> None:
+    bank.optimise()
+    (made,) = file.parent.glob("*.index")
+    old, new = (made.with_name(f"{made.name}.{name}.part") for name in ("old", "new"))
+    for part in (old, new):
+        part.touch()
+    os.utime(old, (0, 0))
+    fill(bank, COUNT, 1000)
+    bank.optimise()
+    assert (old.exists(), new.exists()) == (False, True)
 
 
 def test_an_inverted_index_shrinks_and_grows(bank: MemoryBank) -> None:

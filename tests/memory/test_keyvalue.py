@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -136,6 +139,19 @@ def test_any_text_is_a_question_and_any_key_is_found(bank: KeyValueBank, text: s
 
 
 def test_questions_are_checked(bank: KeyValueBank) -> None:
-    for query, k in ((7, 1), ("x", 0)):
+    for query, k in ((7, 1), ("x", 0), ("x", "1"), ("x", 1.5)):
         with pytest.raises(InvalidInput):
             bank.query(query, k=k)  # type: ignore[arg-type]
+    bank.put("a", 1)
+    assert len(bank.query("a", k=np.int64(1))) == 1  # type: ignore[arg-type]
+
+
+def test_what_was_altered_is_seen_and_a_dropped_bank_is_gone(bank: KeyValueBank, tmp_path: Path) -> None:
+    bank.put("a", 1)
+    assert (bank.verify().ok, bank.verify().documents) == (True, 1)
+    with closing(sqlite3.connect(tmp_path / "memory.db")) as raw, raw:
+        raw.execute("UPDATE agentic_bank_chunks SET text = 'x'")
+    assert "does not match its hash" in " ".join(bank.verify().problems)
+    bank.drop()
+    with KeyValueBank("notes", store=tmp_path / "memory.db") as anew:
+        assert anew.get("a") is None

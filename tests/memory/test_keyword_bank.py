@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,24 @@ def test_a_filter_gives_as_many_as_there_are(bank: KeywordBank) -> None:
     about = [{"rare": int(number) % 40 == 0} for number in numbers]
     bank.add_texts([f"word {number}" for number in numbers], ids=numbers, metadata=about)
     assert len(bank.query("word", k=3, filter={"rare": True})) == 3
+
+
+@pytest.mark.parametrize("query", ["istanbul", "İSTANBUL", "ete", "ÉTÉ", "été", "größe", "GRÖßE"])
+def test_words_are_found_in_any_case(bank: KeywordBank, query: str) -> None:
+    bank.add_text("İstanbul, l'été, Größe.")
+    assert bank.query(query)
+
+
+@pytest.mark.parametrize("condition", [None, {"odd": True}])
+def test_in_a_large_bank_common_words_find_what_rare_ones_do_not(
+    bank: KeywordBank, monkeypatch: pytest.MonkeyPatch, condition: dict[str, Any] | None
+) -> None:
+    monkeypatch.setattr(sys.modules["agentic_memory.rows.lexical"], "_MANY", 20)
+    texts = [f"common {'rare' if number == 0 else number}" for number in range(100)]
+    bank.add_texts(texts, metadata=[{"odd": number % 2 == 1} for number in range(100)])
+    hits = bank.query("common rare", k=7, filter=condition)
+    assert len(hits) == 7
+    assert (hits[0].text == "common rare") == (condition is None)
 
 
 def test_files_folders_and_documents_are_added(bank: KeywordBank, tmp_path: Path) -> None:

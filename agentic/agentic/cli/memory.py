@@ -16,6 +16,9 @@ from . import exits
 from .session import json_option
 from .text import cleaned, one_line
 
+_KINDS = ("vector", "keyword", "keyvalue", "graph")
+_OF_DOCUMENTS = _KINDS[:2]
+
 store_option = click.option("--store", default="default", metavar="PATH|URL", help="Where banks are kept.")
 
 
@@ -26,12 +29,15 @@ def command() -> None:
 
 @command.command("create")
 @click.argument("name")
-@click.option("--embedding", default="default", show_default=True, metavar="MODEL", help="What makes its vectors.")
+@click.option("--kind", type=click.Choice(_KINDS), default="vector", show_default=True, help="What sort of bank.")
+@click.option("--embedding", metavar="MODEL", help="What makes the vectors of a vector bank. [default: default]")
 @store_option
 @json_option
-def create(name: str, embedding: str, store: str, as_json: bool) -> None:
+def create(name: str, kind: str, embedding: str | None, store: str, as_json: bool) -> None:
     """Makes an empty bank NAME. MODEL is default, wordllama or a model string such as ollama/nomic-embed-text."""
-    with _closing(_shelf(store).create(name, embedding)) as bank:
+    if embedding is None and kind == "vector":
+        embedding = "default"
+    with _closing(_shelf(store).create(name, embedding, kind)) as bank:
         _tell({"bank": bank.name, "store": bank.rows.where}, f"Made the bank {bank.name}.", as_json)
 
 
@@ -48,6 +54,7 @@ def add(ctx: click.Context, name: str, sources: tuple[str, ...], store: str, as_
     """
     shelf = _shelf(store)
     with _closing(shelf.bank(name)) as bank, _progress(shelf.count(sources)) as progress:
+        _check_kind(bank, "Documents are added to")
         try:
             report = bank.add(*sources, progress=progress)
         except KeyboardInterrupt:
@@ -77,8 +84,10 @@ def search(  # noqa: PLR0917 - Click names them
 ) -> None:
     """Shows what bank NAME has for QUERY, best first."""
     chosen = _json_of(condition) if condition else None
-    with _closing(_shelf(store).bank(name)) as bank:
-        hits = bank.query(query, k=k, mode=mode, filter=chosen)
+    with _closing(_shelf(store).bank(name, embeds=mode != "keyword")) as bank:
+        if mode is not None:
+            _check_kind(bank, "--mode is of")
+        hits = bank.query(query, k=k, filter=chosen, **({"mode": mode} if mode else {}))
     if as_json:
         from ..types.serialise import to_dict
 
@@ -110,7 +119,7 @@ def list_banks(name: str | None, store: str, as_json: bool) -> None:
         rows = [(one["name"], one["kind"], one["embedding"]) for one in banks]
         print_table(("bank", "kind", "embedding"), rows, empty="No banks yet.")
         return
-    with _closing(shelf.bank(name)) as bank:
+    with _closing(shelf.bank(name, embeds=False)) as bank:
         documents = bank.documents()
     if as_json:
         click.echo(json.dumps([asdict(one) for one in documents], ensure_ascii=False))
@@ -127,7 +136,7 @@ def show(name: str, document: str, store: str) -> None:
     """Shows what bank NAME knows of DOCUMENT, by its id, as JSON."""
     from ..types.errors import NotFound
 
-    with _closing(_shelf(store).bank(name)) as bank:
+    with _closing(_shelf(store).bank(name, embeds=False)) as bank:
         for one in bank.documents():
             if one.id == document:
                 click.echo(json.dumps(asdict(one), ensure_ascii=False, indent=2))
@@ -145,7 +154,7 @@ def remove(name: str, documents: tuple[str, ...], whole: bool, store: str, as_js
     """Removes DOCUMENTS, by their ids, from bank NAME; or with --bank the whole of it."""
     if whole == bool(documents):
         raise click.UsageError("Name documents, or give --bank to remove the whole bank.")
-    with _closing(_shelf(store).bank(name)) as bank:
+    with _closing(_shelf(store).bank(name, embeds=False)) as bank:
         if whole:
             bank.drop()
             _tell({"bank": name}, f"Removed the bank {name}.", as_json)
@@ -160,7 +169,7 @@ def remove(name: str, documents: tuple[str, ...], whole: bool, store: str, as_js
 @json_option
 def stats(name: str, store: str, as_json: bool) -> None:
     """Shows how much bank NAME holds, and its embedding."""
-    with _closing(_shelf(store).bank(name)) as bank:
+    with _closing(_shelf(store).bank(name, embeds=False)) as bank:
         found = bank.stats()
     lines = "\n".join(f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in found.items())
     _tell(found, lines, as_json)
@@ -173,7 +182,7 @@ def stats(name: str, store: str, as_json: bool) -> None:
 @click.pass_context
 def verify(ctx: click.Context, name: str, store: str, as_json: bool) -> None:
     """Reads everything in bank NAME and compares it: rows, hashes, words, vectors."""
-    with _closing(_shelf(store).bank(name)) as bank:
+    with _closing(_shelf(store).bank(name, embeds=False)) as bank:
         found = bank.verify()
     lines = [*found.problems, f"{found.documents} documents and {found.chunks} chunks are sound."]
     _tell(asdict(found), "\n".join(lines), as_json)
@@ -187,7 +196,7 @@ def verify(ctx: click.Context, name: str, store: str, as_json: bool) -> None:
 @json_option
 def export(name: str, file: str, store: str, as_json: bool) -> None:
     """Writes bank NAME with its vectors to FILE, as JSON lines."""
-    with _closing(_shelf(store).bank(name)) as bank:
+    with _closing(_shelf(store).bank(name, embeds=False)) as bank:
         count = bank.export(file)
     _tell({"documents": count, "file": file}, f"Wrote {count} documents to {file}.", as_json)
 
@@ -195,14 +204,17 @@ def export(name: str, file: str, store: str, as_json: bool) -> None:
 @command.command("import")
 @click.argument("name")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False))
-@click.option("--embedding", default="default", show_default=True, metavar="MODEL", help="What made its vectors.")
+@click.option(
+    "--embedding", metavar="MODEL", help="What makes the vectors of a new bank. [default: what made the file's]"
+)
 @store_option
 @json_option
-def import_bank(name: str, file: str, embedding: str, store: str, as_json: bool) -> None:
+def import_bank(name: str, file: str, embedding: str | None, store: str, as_json: bool) -> None:
     """Adds what `export` wrote to bank NAME, which is made if need be."""
     shelf = _shelf(store)
+    kind = shelf.kind_of(file)
     there = any(bank["name"] == name for bank in run_sync(shelf.banks()))
-    with _closing(shelf.bank(name) if there else shelf.create(name, embedding)) as bank:
+    with _closing(shelf.bank(name, embeds=False) if there else shelf.create(name, embedding, kind)) as bank:
         report = bank.restore(file)
     text = f"{len(report.added)} added, {len(report.changed)} changed, {len(report.unchanged)} unchanged."
     _tell(asdict(report), text, as_json)
@@ -212,6 +224,13 @@ def _shelf(store: str) -> Any:
     from .. import plugins
 
     return plugins.load("memory", "banks")(store)
+
+
+def _check_kind(bank: Any, what: str) -> None:
+    from ..types.errors import ConfigError
+
+    if bank.kind not in _OF_DOCUMENTS:
+        raise ConfigError(f"{what} {' and '.join(_OF_DOCUMENTS)} banks; {bank.name!r} is a {bank.kind} bank.")
 
 
 @contextmanager

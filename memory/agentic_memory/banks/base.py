@@ -14,11 +14,10 @@ from agentic.types.steps import Hit
 
 from .. import upkeep
 from ..bank import synced
-from ..report import DocumentInfo, Report
+from ..report import DocumentInfo, Report, Verification
 from ..rows import Change, Entry, Filter, Row, Rows, Tx, fetch, known, lexical, matching, put, remove, remove_all
 from ..rows.documents import as_json, clean
 
-MOST_HITS = 1000
 _LONGEST_ID = 1000
 
 
@@ -46,6 +45,11 @@ class RowBank:
     def name(self) -> str:
         """The bank's name."""
         return self._rows.name
+
+    @property
+    def rows(self) -> Rows:
+        """Where it keeps what it knows."""
+        return self._rows
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r}, store={self._rows.where!r})"
@@ -78,6 +82,10 @@ class RowBank:
         """How many documents and chunks there are, and where."""
         return {**await self._rows.read(upkeep.counted), "store": self._rows.where}
 
+    async def averify(self) -> Verification:
+        """Reads everything and compares it: rows with their hashes, and the words with the rows."""
+        return await self._rows.write(lambda tx: upkeep.verified(tx, None))
+
     async def aexport(self, file: str | Path | None = None) -> int:
         """Writes everything as JSON lines, by default into the current folder; returns how many documents."""
         return await upkeep.export(self._rows, file)
@@ -85,6 +93,11 @@ class RowBank:
     async def arestore(self, file: str | Path) -> Report:
         """Adds the documents that `export` wrote."""
         return await upkeep.restore(self._rows, Path(file))
+
+    async def adrop(self) -> None:
+        """Removes the bank from its store, and closes it."""
+        await self._rows.drop()
+        await self.aclose()
 
     async def aclose(self) -> None:
         """Closes the connections to the store."""
@@ -106,8 +119,10 @@ class RowBank:
     clear = synced(aclear)
     documents = synced(adocuments)
     stats = synced(astats)
+    verify = synced(averify)
     export = synced(aexport)
     restore = synced(arestore)
+    drop = synced(adrop)
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
@@ -129,14 +144,15 @@ class RowBank:
         return Hit(row.text, score, row.name, self.name, row.title, row.source, row.position, row.metadata)
 
 
-def by_words(tx: Tx, query: str, k: int, filter: Filter | None) -> Sequence[tuple[Row, float]]:
-    """Chunks that share words with a question, best first, and their BM25 scores above 0."""
+def by_words(
+    tx: Tx, query: str, k: int, filter: Filter | None, *, thorough: bool = False
+) -> Sequence[tuple[Row, float]]:
+    """Chunks that share words with a question, best first, and their BM25 scores above 0; see `lexical`."""
     if not filter:
-        found = lexical(tx, query, min(k, MOST_HITS))
+        found = lexical(tx, query, k, thorough=thorough)
     else:
-        ranges = {first: first + chunks for first, chunks in matching(tx, filter)}
-        allowed = {number for first, end in ranges.items() for number in range(first, end)}
-        found = [pair for pair in lexical(tx, query, 1_000_000) if pair[0] in allowed][: min(k, MOST_HITS)]
+        allowed = [number for first, chunks in matching(tx, filter) for number in range(first, first + chunks)]
+        found = lexical(tx, query, k, among=allowed, thorough=thorough)
     rows = fetch(tx, [number for number, _ in found])
     return [(rows[number], score) for number, score in found if number in rows]
 
@@ -154,16 +170,14 @@ def checked_id(given: str) -> str:
     return clean(given)
 
 
-def checked_query(query: str, k: int) -> str:
+def checked_query(query: str) -> str:
     """A question that can be searched for.
 
     Raises:
-        InvalidInput: It is no text, or `k` is below 1.
+        InvalidInput: It is no text.
     """
     if not isinstance(query, str):
         raise InvalidInput(f"A query is text, not {type(query).__name__}.")
-    if k < 1:
-        raise InvalidInput(f"k must be at least 1, not {k}.")
     return clean(query)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,6 +18,8 @@ from agentic.types.steps import Hit
 from ..bank import synced
 from ..extract import LONGEST_MATERIAL, ask
 from ..rows import Change, Entry, Filter, Row, Tx, known, span, words_of
+from ..rows.documents import from_json
+from ..searching import whole
 from ..types import Chunk
 from .base import RowBank, below_one, by_words, checked_id, checked_metadata, checked_query, hash_of
 
@@ -27,6 +28,7 @@ _MOST_RELATIONS = 1000
 _MOST_ENTITIES = 1000
 """Entities that a walk through the graph visits."""
 _LONGEST_NAME = 200
+_ARTICLES = ("the", "a", "an")
 
 _READ = (
     "You read a text and write down what it says of people, places, things and ideas, as relations between two of "
@@ -83,12 +85,10 @@ class GraphBank(RowBank):
     def __init__(
         self, name: str, *, store: str | Path | None = "default", model: str | Inference | None = None, depth: int = 2
     ) -> None:
-        if depth < 1:
-            raise InvalidInput(f"depth must be at least 1, not {depth}.")
+        self._depth = whole("depth", depth, 1)
         self._own = isinstance(model, str)
         self._model = connect(model) if isinstance(model, str) else model
         super().__init__(name, store=store)
-        self._depth = depth
 
     async def aadd_relations(
         self,
@@ -164,11 +164,11 @@ class GraphBank(RowBank):
         """The relations around an entity, nearest first.
 
         Args:
-            entity: Its name, in any case.
+            entity: Its name, in any case, with or without its article.
             depth: How many steps to go, at least 1.
         """
-        checked_query(entity, depth)
-        found = await self._rows.read(lambda tx: _walk(tx, [_key(entity)], depth, None))
+        name, steps = _key(checked_query(entity)), whole("depth", depth, 1)
+        found = await self._rows.read(lambda tx: _walk(tx, [name], steps, None))
         return [_of(row.position) for row, _ in found]
 
     async def aentities(self) -> list[str]:
@@ -176,7 +176,7 @@ class GraphBank(RowBank):
 
         def work(tx: Tx) -> list[str]:
             query = "SELECT position FROM agentic_bank_chunks WHERE id > ? AND id < ? ORDER BY id"
-            relations = [_of(json.loads(position)) for (position,) in tx.all(query, span(tx))]
+            relations = [_of(from_json(position)) for (position,) in tx.all(query, span(tx))]
             names = [name for one in relations for name in (one.subject, one.object)]
             counts, spelled = Counter(map(_key, names)), {_key(name): name for name in reversed(names)}
             return [spelled[key] for key, _ in counts.most_common()]
@@ -191,7 +191,7 @@ class GraphBank(RowBank):
             k: How many at the most.
             filter: Conditions on the documents' metadata.
         """
-        asked = f" {_key(checked_query(query, k))} "
+        asked, k = f" {_key(checked_query(query))} ", whole("k", k, 1)
 
         def work(tx: Tx) -> list[Hit]:
             similar = by_words(tx, query, _MOST_RELATIONS, filter)
@@ -276,5 +276,6 @@ def _of(position: Mapping[str, Any]) -> Relation:
 
 
 def _key(name: str) -> str:
-    """A name without regard to case, white space and signs, but for those that tell C from C++."""
-    return " ".join(re.findall(r"[^\W_]+[+#]*", storable(name).casefold()))
+    """A name without regard to case, article, white space and signs, but for those that tell C from C++."""
+    words = re.findall(r"[^\W_]+[+#]*", storable(name).casefold())
+    return " ".join(words[1:] if len(words) > 1 and words[0] in _ARTICLES else words)

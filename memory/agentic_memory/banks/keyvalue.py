@@ -14,6 +14,7 @@ from agentic.types.steps import Hit
 from ..bank import synced
 from ..rows import Change, Entry, Filter, Tx, fetch, known, matching
 from ..rows.documents import clean
+from ..searching import whole
 from ..types import Chunk
 from .base import RowBank, below_one, by_words, checked_id, checked_metadata, checked_query, hash_of
 
@@ -68,7 +69,7 @@ class KeyValueBank(RowBank):
             k: How many at the most.
             filter: Conditions on the metadata.
         """
-        names = list(dict.fromkeys(_named(checked_query(query, k))))
+        names, k = list(dict.fromkeys(_named(checked_query(query)))), whole("k", k, 1)
 
         def work(tx: Tx) -> list[Hit]:
             found = known(tx, names)
@@ -76,7 +77,7 @@ class KeyValueBank(RowBank):
             numbers = [found[name].id for name in names if name in found]
             rows = fetch(tx, [number for number in numbers if among is None or number in among])
             hits = {row.name: self._hit(row, 1.0) for number in numbers if (row := rows.get(number))}
-            for row, score in by_words(tx, query, k, filter):
+            for row, score in by_words(tx, query, k, filter, thorough=True):
                 hits.setdefault(row.name, self._hit(row, below_one(score)))
             return list(hits.values())[:k]
 

@@ -26,6 +26,8 @@ _LINE_END = re.compile(r"\n+")
 _SPACE = re.compile(r"\s")
 _LONGEST_GAP = 100
 """In characters: white space longer than that does not belong into a chunk."""
+_LONGEST_HEADING = 1000
+"""In characters: each chunk below a heading keeps it."""
 _FALLBACK_SIZE = 2
 
 
@@ -99,7 +101,7 @@ class _Cutter:
         """The chunks of one section."""
         path = section[-1].headings
         if section[-1].kind == "heading":
-            path = (*path, section[-1].text.strip("#= \t\n-"))
+            path = (*path, section[-1].text[:_LONGEST_HEADING].strip("#= \t\n-"))
         prefix = self._prefix(path)
         room = self._size - (self._count(prefix) if prefix else 0)
         position = {"page": section[0].page, "headings": list(path)}

@@ -100,7 +100,9 @@ _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"II*\x00", "image/tiff"),
     (b"MM\x00*", "image/tiff"),
 )
-_VAGUE = ("", "text/plain", "application/octet-stream", "application/x-download", "binary/octet-stream")
+_BINARY = ("application/pdf", DOCX, "image/bmp")
+"""Of a text whose source has such a name, somebody else has read the file."""
+VAGUE = ("", "text/plain", "application/octet-stream", "application/x-download", "binary/octet-stream")
 """What servers say of anything: a name says more."""
 
 Reader: TypeAlias = Callable[[str | bytes, Document], Parsed]
@@ -122,20 +124,22 @@ _READERS = {
 def mime_type_of(document: Document) -> str:
     """The format as one of those that are read here; `text/x-source` is source code in any language."""
     given = (document.mime_type or "").partition(";")[0].strip().lower()
-    if given not in _VAGUE and (known := _known(given)):
+    if given not in VAGUE and (known := _known(given)):
         return known
     content = document.content
+    if isinstance(content, str) and given == "text/plain":
+        return given
     if isinstance(content, bytes) and (found := _by_content(content)):
         return found
     suffix = splitext(document.source.partition("?")[0])[1].lower()
-    if suffix in _SUFFIXES:
+    if suffix in _SUFFIXES and (isinstance(content, bytes) or _SUFFIXES[suffix] not in _BINARY):
         return _SUFFIXES[suffix]
     if suffix[1:] in _CODE:
         return "text/x-source"
     start = content[:1000].lstrip() if isinstance(content, str) else content[:1000].lstrip().decode("latin-1")
     if document.source and start.lower().startswith(("<!doctype html", "<html")):
         return "text/html"
-    return given if given not in _VAGUE else "text/plain"
+    return given if given not in VAGUE else "text/plain"
 
 
 def read(document: Document, mime_type: str) -> Parsed:

@@ -105,7 +105,7 @@ async def parse(document: Document, workers: Workers | None = None, *, vision: I
     """
     if at_once(document):
         return await run_in_thread(lambda: parse_here(document), "document-parse")
-    if vision is not None and mime_type_of(document).startswith("image/") is not None:
+    if vision is not None and mime_type_of(document).startswith("image/"):
         return await _captioned(document, vision)
     if workers is not None:
         return await workers.parse(document)

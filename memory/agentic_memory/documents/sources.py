@@ -15,6 +15,7 @@ from agentic.threads import run_in_thread
 from agentic.types.errors import AgenticError, InvalidInput, NotFound
 
 from ..types import Document
+from .formats import VAGUE
 
 MAX_BYTES = 100 * 1024 * 1024
 """The largest file or page that is read."""
@@ -71,7 +72,9 @@ async def _fetched(url: str, guard: Guard | None) -> Document | Failure:
     except AgenticError as error:
         return Failure(url, error)
     content = page.text if page.charset and page.media_type.startswith("text/") else page.data
-    return Document(content=content, id=url, source=url, mime_type=page.media_type or None)
+    return Document(
+        content=content, id=url, source=url, mime_type=None if page.media_type in VAGUE else page.media_type
+    )
 
 
 def _next(files: Iterator[str | Failure], seen: set[str]) -> Document | Failure | None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from agentic.types.content import storable
-from agentic.types.errors import InvalidInput
+from agentic.types.errors import InvalidInput, StoreCorrupt
 
 from ..types import Chunk
 from .access import Tx, numbers_among, span
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ..types import Vectors
 
 Change = Literal["added", "changed", "unchanged"]
+_DEEPEST = 500
 _REMEMBERED = 10_000
 """Removals kept for readers that are behind; one that is further behind reads everything anew."""
 
@@ -81,18 +82,41 @@ def as_json(value: Any, what: str = "metadata") -> str:
     """JSON in one spelling.
 
     Raises:
-        InvalidInput: A value is no JSON, or a key no text.
+        InvalidInput: A value is no JSON, or a key no text, or it is nested more than 500 deep.
     """
     if not value:
         return "{}"
     if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
         raise InvalidInput(f"A document's {what} is a mapping of names to JSON values.")
     try:
-        return clean(json.dumps(dict(value), ensure_ascii=False, allow_nan=False, sort_keys=True)).replace(
-            "\\u0000", "\ufffd"
-        )
+        text = json.dumps(dict(value), ensure_ascii=False, allow_nan=False, sort_keys=True)
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidInput(f"A document's {what} must be JSON: {error}.") from error
+    if text.count("{") + text.count("[") > _DEEPEST and _is_deep(value):
+        raise InvalidInput(f"A document's {what} is nested at most {_DEEPEST} deep.")
+    return clean(text).replace("\\u0000", "\ufffd")
+
+
+def _is_deep(value: Any) -> bool:
+    """Whether it is nested so deeply that SQLite might not read it: then no filter of the bank would work any more."""
+    layer = [value]
+    for _ in range(_DEEPEST):
+        lists = [one.values() if isinstance(one, Mapping) else one for one in layer]
+        layer = [inner for one in lists for inner in one if isinstance(inner, Mapping | list | tuple)]
+    return bool(layer)
+
+
+def from_json(stored: Any) -> dict[str, Any]:
+    """What `as_json` wrote; PostgreSQL has read it already.
+
+    Raises:
+        StoreCorrupt: It was altered.
+    """
+    try:
+        found: dict[str, Any] = stored if isinstance(stored, dict) else json.loads(stored)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise StoreCorrupt(f"A row of the bank is damaged: {error}.", hint="See: bank.verify().") from error
+    return found
 
 
 def digest(chunks: Iterable[tuple[str, str]], vectors: Sequence[bytes]) -> bytes:
@@ -270,6 +294,5 @@ def fetch(tx: Tx, chunks: Sequence[int]) -> dict[int, Row]:
     )
     found = {}
     for chunk, number, name, title, source, text, position, metadata in rows:
-        said = metadata if isinstance(metadata, dict) else json.loads(metadata)
-        found[chunk] = Row(chunk, number, name, title, source, text, json.loads(position), said)
+        found[chunk] = Row(chunk, number, name, title, source, text, from_json(position), from_json(metadata))
     return found

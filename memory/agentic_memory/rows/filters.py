@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
+from numbers import Integral, Real
 from typing import Any, TypeAlias
 
 from agentic.types.content import storable
@@ -166,10 +167,10 @@ def _value(value: Any) -> Any:
         return value
     if isinstance(value, str):
         return storable(value)
-    if isinstance(value, int) and -(2**63) <= value < 2**63:
-        return value
-    if isinstance(value, float) and math.isfinite(value):
-        return value
+    if isinstance(value, Integral) and -(2**63) <= (number := int(value)) < 2**63:
+        return number
+    if isinstance(value, Real) and not isinstance(value, Integral) and math.isfinite(value):
+        return float(value)
     raise InvalidInput(f"A filter's value is text, a finite number, true, false or None, not {value!r:.80}.")
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Sequence
 
-from .access import Tx, span
+from .access import Tx, numbers_among, span
 from .schema import words_table
 
 MOST_WORDS = 64
@@ -27,29 +29,43 @@ _STOP = frozenset(
 
 def words_of(query: str) -> list[str]:
     """The words to search for: without stop words where others remain; repeated ones count again."""
-    words = [word for word in _WORD.findall(query[:20_000].lower()) if len(word) <= 100]
-    return ([word for word in words if word not in _STOP] or words)[:MOST_WORDS]
+    words = [word for word in _WORD.findall(query[:20_000]) if len(word) <= 100]
+    return ([word for word in words if word.lower() not in _STOP] or words)[:MOST_WORDS]
 
 
-def lexical(tx: Tx, query: str, k: int) -> list[tuple[int, float]]:
+def lexical(
+    tx: Tx, query: str, k: int, *, among: Sequence[int] | None = None, thorough: bool = False
+) -> list[tuple[int, float]]:
     """The chunks that share words with a question, best first, as numbers and scores above 0; larger is better.
 
     Any text is a question: nothing in it is an operator.
+
+    Args:
+        tx: What it is read in.
+        query: The question.
+        k: How many at the most.
+        among: The chunks that may be found; None is all.
+        thorough: In a large bank, search for common words, too, when the rare ones are in fewer than `k` chunks.
     """
     words = words_of(query)
     if not words or k < 1:
         return []
-    return _sqlite(tx, words, k) if tx.sqlite else _postgresql(tx, words, k)
+    if not tx.sqlite:
+        return _postgresql(tx, words, k, among)
+    rare = _rare(tx, words) if tx.bank.last - span(tx)[0] > _MANY else words
+    found = _sqlite(tx, rare, k, among)
+    return _sqlite(tx, words, k, among) if thorough and len(found) < k and len(rare) < len(words) else found
 
 
-def _sqlite(tx: Tx, words: list[str], k: int) -> list[tuple[int, float]]:
+def _sqlite(tx: Tx, words: list[str], k: int, among: Sequence[int] | None) -> list[tuple[int, float]]:
     table = words_table(tx.bank.id)
-    words = _rare(tx, words) if tx.bank.last - span(tx)[0] > _MANY else words
-    rows = tx.all(
-        f"SELECT rowid, -rank FROM {table} WHERE {table} MATCH ? ORDER BY rank LIMIT ?",  # noqa: S608 - a number
-        (" OR ".join(f'"{word}"' for word in words), k),
-    )
-    return [(number, max(score, 1e-9)) for number, score in rows]
+    asked = " OR ".join(f'"{word}"' for word in words)
+    if among is None:
+        rest, values = "ORDER BY rank", []
+    else:  # the plus signs have the words looked up first, and only then what is allowed scored
+        rest, values = f"AND +rowid IN ({numbers_among(tx)}) ORDER BY +rank", [json.dumps(among)]
+    query = f"SELECT rowid, -rank FROM {table} WHERE {table} MATCH ? {rest} LIMIT ?"  # noqa: S608 - a number
+    return [(number, max(score, 1e-9)) for number, score in tx.all(query, (asked, *values, k))]
 
 
 def _rare(tx: Tx, words: list[str]) -> list[str]:
@@ -67,12 +83,13 @@ def _rare(tx: Tx, words: list[str]) -> list[str]:
     return [word for word in words if word in kept]
 
 
-def _postgresql(tx: Tx, words: list[str], k: int) -> list[tuple[int, float]]:
+def _postgresql(tx: Tx, words: list[str], k: int, among: Sequence[int] | None) -> list[tuple[int, float]]:
     asked = " || ".join(["plainto_tsquery('english', ?)"] * len(words))
+    allowed, values = ("", []) if among is None else (f" AND id IN ({numbers_among(tx)})", [json.dumps(among)])
     rows = tx.all(
         "SELECT id, ts_rank_cd(to_tsvector('english', text), query, 1) AS score"  # noqa: S608
         f" FROM agentic_bank_chunks, (SELECT {asked} AS query) AS asked"
-        " WHERE id > ? AND id < ? AND to_tsvector('english', text) @@ query ORDER BY score DESC, id LIMIT ?",
-        (*words, *span(tx), k),
+        f" WHERE id > ? AND id < ? AND to_tsvector('english', text) @@ query{allowed} ORDER BY score DESC, id LIMIT ?",
+        (*words, *span(tx), *values, k),
     )
     return [(number, max(float(score), 1e-9)) for number, score in rows]

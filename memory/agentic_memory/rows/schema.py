@@ -175,7 +175,8 @@ def words_of_bank(bank: int) -> list[str]:
         f"CREATE VIEW {view} AS SELECT id, text FROM agentic_bank_chunks WHERE {inside}",  # noqa: S608 - a number
         f"CREATE VIRTUAL TABLE {words_table(bank)} USING fts5(text, content='{view}', content_rowid='id', "
         "tokenize='porter unicode61 remove_diacritics 2')",
-        # Fewer, larger merges, and one segment for each transaction: adding costs less, and no more in a large bank.
-        f"INSERT INTO {words_table(bank)} ({words_table(bank)}, rank) VALUES ('automerge', 8)",  # noqa: S608
+        # Few, large merges, and one segment for each transaction: adding costs hardly more in a large bank.
+        f"INSERT INTO {words_table(bank)} ({words_table(bank)}, rank) VALUES ('automerge', 16)",  # noqa: S608
+        f"INSERT INTO {words_table(bank)} ({words_table(bank)}, rank) VALUES ('crisismerge', 24)",  # noqa: S608
         f"INSERT INTO {words_table(bank)} ({words_table(bank)}, rank) VALUES ('hashsize', {16 * 1024**2})",  # noqa: S608
     ]

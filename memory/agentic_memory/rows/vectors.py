@@ -6,6 +6,8 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from agentic.types.errors import StoreCorrupt
+
 from .access import Tx, numbers_among, span
 
 if TYPE_CHECKING:
@@ -49,10 +51,17 @@ def score(tx: Tx, vector: Vectors, chunks: Sequence[int]) -> list[tuple[int, flo
 
 
 def matrix(blobs: Sequence[bytes]) -> Vectors:
-    """Blobs of one length as rows."""
+    """Blobs of one length as rows.
+
+    Raises:
+        StoreCorrupt: They are of different lengths.
+    """
     import numpy as np
 
-    return np.frombuffer(b"".join(blobs), dtype=np.float32).reshape(len(blobs), -1)
+    try:
+        return np.frombuffer(b"".join(blobs), dtype=np.float32).reshape(len(blobs), -1)
+    except ValueError as error:
+        raise StoreCorrupt(f"A vector of the bank is damaged: {error}.", hint="See: bank.verify().") from error
 
 
 def blobs_between(tx: Tx, first: int, last: int) -> dict[int, bytes]:

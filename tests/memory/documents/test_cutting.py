@@ -122,6 +122,13 @@ def test_a_heading_is_repeated_in_what_follows_it() -> None:
     assert all(chunk.text.startswith("Kettle > Care\n\nSentence") for chunk in rest)
 
 
+def test_a_heading_without_end_is_not_kept_with_each_chunk() -> None:
+    text = "# " + "x" * 50_000
+    heading = Block(text=text, kind="heading")
+    found = chunks(Parsed(text=text, blocks=(heading,)))
+    assert sum(len(str(chunk.position)) for chunk in found) < 3 * len(text)
+
+
 def test_neighbours_share_whole_sentences() -> None:
     text = " ".join(f"This is the sentence {number}." for number in range(60))
     found = spans(parsed(text, "text/plain"), size=40, overlap=15)

@@ -275,6 +275,19 @@ async def test_an_image_is_described_by_a_model() -> None:
         await parse(document, vision=ScriptedModel([" "]))
 
 
+async def test_a_model_that_describes_images_is_shown_nothing_else() -> None:
+    model = ScriptedModel([])
+    assert (await parse(Document(content="a,b\n1,2", source="a.csv"), vision=model)).text == "a: 1; b: 2"
+    assert not model.requests
+
+
+async def test_a_text_is_not_taken_for_the_file_that_it_is_from() -> None:
+    for name in ("manual.pdf", "manual.docx", "page.bmp"):
+        assert (await parse(Document(content="What it says.", source=name))).text == "What it says."
+    said = Document(content="a,b\n1,2", source="a.csv", mime_type="text/plain")
+    assert (await parse(said)).text == "a,b\n1,2"
+
+
 @pytest.mark.slow
 async def test_text_in_images_and_scans_is_recognised() -> None:
     pytest.importorskip("rapidocr")

@@ -30,7 +30,9 @@ def image(content: str | bytes, _: Document) -> Parsed:
     try:
         with Image.open(io.BytesIO(content)) as picture:
             pixels = np.asarray(picture.convert("RGB"))
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError) as error:
+    except UnidentifiedImageError:
+        raise InvalidInput("it is broken, or no image.", hint="Save it as PNG or JPEG.") from None
+    except (Image.DecompressionBombError, OSError, SyntaxError) as error:
         raise InvalidInput(f"it is broken, too large, or no image ({error}).", hint="Save it as PNG or JPEG.") from None
     lines = recognise(pixels)
     if not lines:
