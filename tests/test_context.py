@@ -304,6 +304,21 @@ def test_a_summary_stands_for_what_is_left_out(kind: str) -> None:
     )
 
 
+def test_a_summary_of_very_much_fits_too() -> None:
+    """A session with a large model that goes on with a small one."""
+    store = MemoryStore()
+    large = Agent(Small([f"a{'a' * 300}"] * 100, 10**6), store=store).session("s")
+    for number in range(100):
+        large.run(f"q{number} {'q' * 300}")
+    agent, model = summarising(1000)
+    small = Agent(model, store=store, overflow="summarise").session("s")
+    first = left_out(small.run("And now?"))
+    assert (first.summary, first.failure, model.refusals) == ("The user likes quinces.", None, 0)
+    assert "messages before these find no room here" in first.prompt
+    assert "q97" in first.prompt
+    agent.close()
+
+
 def test_a_summary_that_fails_costs_no_turn() -> None:
     replies: list[Reply] = ["one", ServerFailed("down"), "two"]
     agent, _ = summarising(600, *replies)

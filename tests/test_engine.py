@@ -416,6 +416,10 @@ def test_a_client_side_tool_pauses_the_turn_and_resume_brings_its_result() -> No
         session.resume()
     with pytest.raises(InvalidInput, match="No call waits under 'wrong'"):
         session.resume({"wrong": 1})
+    with pytest.raises(InvalidInput, match="by call id, not list"):
+        session.resume([pending.call.call_id])  # type: ignore[arg-type]
+    with pytest.raises(InvalidInput, match="yours to run"):
+        session.resume({pending.call.call_id: Approve()})
     done = session.resume({pending.call.call_id: {"colour": "blue"}})
     assert results(done) == [("ok", "3"), ("ok", '{"colour":"blue"}')]
     assert (done.text, done.turn_id) == ("Blue it is.", turn.turn_id)
@@ -427,8 +431,6 @@ def test_a_client_side_tool_that_failed_is_answered_with_its_exception() -> None
     made, _ = agent(call("ask"), "Pity.", tools=[ToolDef("ask")])
     session = made.session()
     (waits,) = session.run("Ask.").pending
-    with pytest.raises(InvalidInput, match="runs on your side: answer with its result"):
-        session.resume({waits.call.call_id: Approve()})
     turn = session.resume({waits.call.call_id: ConnectionError("nobody there")})
     assert results(turn) == [("error", "ConnectionError: nobody there")]
 
@@ -587,6 +589,28 @@ def test_there_must_be_something_to_resume() -> None:
     mine, _ = agent()
     with pytest.raises(TurnPending, match="nothing to resume"):
         mine.session().resume()
+
+
+@pytest.mark.anyio
+async def test_what_is_read_while_a_turn_runs_is_read_once() -> None:
+    class Slow(MemoryStore):
+        async def read(self, session_id: str, *, after: int = 0) -> list[Any]:
+            records = await super().read(session_id, after=after)
+            for _ in range(10):
+                await asyncio.sleep(0)
+            return records
+
+    store = Slow()
+    mine, _ = agent("1", [call("add", a=1, b=1)], "2", tools=[add], store=store)
+    other, _ = agent("a", "b", store=store)
+    session = mine.session("s")
+    await session.arun("one")
+    for text in "xy":
+        await other.session("s").arun(text)
+    await asyncio.gather(session.aload(), session.arun("two"), *(session.aload() for _ in range(3)))
+    fresh = await mine.session("s").aload()
+    assert [turn.text for turn in session.turns] == ["1", "a", "b", "2"]
+    assert (session.turns, session.messages) == (fresh.turns, fresh.messages)
 
 
 # -- crashes (promise 3); real kills are in test_crash.py -------------------------------------------------------------

@@ -260,23 +260,50 @@ def test_what_was_altered_on_the_way_is_refused(damage: str) -> None:
     asyncio.run(scenario())
 
 
-def test_a_log_that_no_turn_could_have_written_is_refused() -> None:
-    """Its hashes are right: whoever forges a log can compute them."""
+def forged(name: str, bodies: list[bytes]) -> list[bytes]:
+    """An exported session whose hashes are right: whoever forges a log can compute them."""
     from agentic.store.chain import ZERO, link
 
+    digest, lines = ZERO, []
+    for seq, body in enumerate(bodies, 1):
+        digest = link(digest, seq, body)
+        lines.append(b'{"seq":%d,"hash":"%s","record":%s}' % (seq, digest.hex().encode(), body))
+    about = {"format": "agentic-session/1", "session_id": name, "agent": "", "model": "", "head": digest.hex()}
+    return [json.dumps({**about, "records": len(bodies)}).encode(), *lines]
+
+
+def bodies_of(store: Store, name: str) -> list[bytes]:
+    return [line.partition(b'"record":')[2].rstrip()[:-1] for line in asyncio.run(lines_of(store, name))[1:]]
+
+
+def test_a_log_that_no_turn_could_have_written_is_refused() -> None:
     store = MemoryStore()
     talked(store, "a")
+    lines = forged("x", bodies_of(store, "a")[2:3])
+    with pytest.raises(InvalidInput, match="Line 2: record 1 of session 'x' cannot stand there: A turn begins"):
+        asyncio.run(import_sessions(MemoryStore(), lines))
 
-    async def scenario() -> None:
-        lines = await lines_of(store, "a")
-        body = lines[3].partition(b'"record":')[2].rstrip()[:-1]
-        digest = link(ZERO, 1, body).hex().encode()
-        head = b'{"format":"agentic-session/1","session_id":"x","agent":"","model":"","records":1,"head":"%s"}' % digest
-        forged = [head, b'{"seq":1,"hash":"%s","record":%s}' % (digest, body)]
-        with pytest.raises(InvalidInput, match="Line 2: record 1 of session 'x' cannot stand there: A turn begins"):
-            await import_sessions(MemoryStore(), forged)
 
-    asyncio.run(scenario())
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        {"base": "nowhere", "keep": 0, "tail": "x"},
+        {"base": None, "keep": 1, "tail": "x"},
+        {"base": "first", "keep": -1, "tail": "x"},
+        {"base": "first", "keep": 10**6, "tail": "x"},
+        {"base": "second", "keep": 1, "tail": "x"},
+    ],
+)
+def test_a_prompt_that_goes_on_from_none_is_refused(prompt: dict[str, Any]) -> None:
+    """Or the session could be imported, and never be run: one that goes on from itself would be read without end."""
+    store = MemoryStore()
+    talked(store, "a")
+    records = [json.loads(body) for body in bodies_of(store, "a")]
+    asked = [record for record in records if record.get("prompt")]
+    ids = {"first": asked[0]["step"]["step_id"], "second": asked[1]["step"]["step_id"]}
+    asked[1]["prompt"] = {**prompt, "base": ids.get(prompt["base"], prompt["base"])}
+    with pytest.raises(InvalidInput, match="goes on from one that is not there"):
+        asyncio.run(import_sessions(MemoryStore(), forged("x", [json.dumps(one).encode() for one in records])))
 
 
 # -- forks ------------------------------------------------------------------------------------------------------------

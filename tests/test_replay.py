@@ -14,7 +14,17 @@ from agentic.replay import Replay, replay
 from agentic.session import Session
 from agentic.store import MemoryStore, Store
 from agentic.testing import Delay, Reply, ScriptedModel
-from agentic.types import Hit, Message, NotFound, SafetyViolation, ServerFailed, StepStarted, Touchpoint, Verdict
+from agentic.types import (
+    ContextOverflow,
+    Hit,
+    Message,
+    NotFound,
+    SafetyViolation,
+    ServerFailed,
+    StepStarted,
+    Touchpoint,
+    Verdict,
+)
 from agentic.types.records import Record
 
 ran: list[str] = []
@@ -175,7 +185,11 @@ def crashed_after(last: int, records: Sequence[Record]) -> MemoryStore:
 
 def test_crashed_turns_replay_whether_taken_up_or_closed() -> None:
     calls: list[Reply] = [[call("add", "1", a=1, b=2), call("fail", "2", why="x")]]
-    options: dict[str, Any] = {"tools": [Tool(add, idempotent=True), fail], "shields": [Watch()]}
+    options: dict[str, Any] = {
+        "tools": [Tool(add, idempotent=True), fail],
+        "shields": [Watch()],
+        "memory": [Notes()],
+    }
     first = agent(*calls, "Done.", **options).session()
     first.run("Go.")
     records = asyncio.run(first._store.read(first.session_id))
@@ -228,6 +242,19 @@ def test_a_conversation_that_was_shortened_replays() -> None:
                 session.run(letter * 100)
             for done in replays(session):
                 assert done.same, [str(one) for one in done.differences]
+
+
+@pytest.mark.parametrize("overflow", ["drop", "summarise", "error"])
+def test_a_conversation_that_did_not_fit_replays(overflow: Any) -> None:
+    from test_context import KINDS, Small
+
+    for kind in KINDS.values():
+        session = Agent(Small(["x" * 80] * 60, 300, **kind), store=None, overflow=overflow).session()
+        session.run("Hello")
+        with pytest.raises(ContextOverflow):
+            session.run("y" * 5000)
+        for done in replays(session):
+            assert done.same, [str(one) for one in done.differences]
 
 
 def changed(before: Agent, after: Callable[[Store], Agent], *questions: str) -> list[str]:

@@ -6,6 +6,7 @@ import asyncio
 import enum
 import importlib
 import os
+import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -240,7 +241,7 @@ def test_what_no_model_can_call_is_refused_at_once(function: Any, message: str) 
 MODULE = """
 import os, signal, subprocess, time
 from pathlib import Path
-from agentic import ToolError, tool
+from agentic import ToolContext, ToolError, tool
 
 @tool(isolation="process")
 def double(n: int) -> str:
@@ -302,6 +303,20 @@ def test_a_cancelled_process_tool_is_killed_with_its_children(process_tools: Any
         return pid
 
     assert gone(asyncio.run(main()))
+
+
+@pytest.mark.slow
+def test_a_process_tool_ends_with_the_process_that_called_it(process_tools: Any, tmp_path: Path) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    script = (
+        "import asyncio, sys, process_tools as it\nasyncio.run(it.hang.invoke({'fifo': sys.argv[1]}, it.ToolContext()))"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen([sys.executable, "-c", script, str(fifo)], env=environment) as caller:
+        pid = int(fifo.read_text())
+        caller.kill()
+    assert gone(pid)
 
 
 def gone(pid: int) -> bool:

@@ -110,6 +110,8 @@ def decisions_of(turn: Turn, answers: Mapping[str, Any]) -> list[Decision]:
         TurnPending: Calls wait, and there is no answer.
         InvalidInput: An answer names no waiting call, or does not fit it.
     """
+    if not isinstance(answers, Mapping):
+        raise InvalidInput(f"Answers are a dict, by call id, not {type(answers).__name__}.")
     waiting = {item.call.call_id: item for item in turn.pending}
     if unknown := answers.keys() - waiting.keys():
         raise InvalidInput(f"No call waits under {', '.join(sorted(map(repr, unknown)))}.")
@@ -132,7 +134,7 @@ def _decision(pending: PendingCall, given: Any) -> Decision:
         case _ if pending.why == "approval":
             raise InvalidInput(f"{call.name} waits for approval: answer True, Approve(…) or Deny('why').")
         case Approve():
-            raise InvalidInput(f"{call.name} runs on your side: answer with its result, or Deny('why').")
+            raise InvalidInput(f"{call.name} is yours to run: answer with its result, or with Deny('why').")
         case Exception():
             return Decision(call.call_id, response=answer(call, ToolStatus.ERROR, describe(given)))
     status = ToolStatus.OK

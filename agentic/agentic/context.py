@@ -306,12 +306,24 @@ async def _summarised(
 
 
 def _told(summary: str, messages: Sequence[Message], room: int) -> Iterator[str]:
-    """What was said, each message cut so that all of them find room."""
+    """What was said, each message cut so that all of them find room; of very many, the last."""
     longest = max(200, (room - len(summary)) // max(1, len(messages)))
     if summary:
         yield f"The notes so far:\n{quoted(summary)}"
-    for message in messages:
-        calls = message.tool_calls if isinstance(message, AssistantMessage) else ()
-        called = "".join(f"\n{call.name}({json.dumps(dict(call.arguments), default=str)})" for call in calls)
-        if text := f"{message.text}{called}".strip():
-            yield f"{message.role}:\n{quoted(text if len(text) <= longest else f'{text[:longest]} […]')}"
+    said = [text if len(text) <= longest else f"{text[:longest]} […]" for text in map(_said, messages)]
+    left = max(longest, room - len(summary))
+    first = len(said)
+    while first and len(said[first - 1]) <= left:
+        first -= 1
+        left -= len(said[first])
+    if first:
+        yield f"[… {first:,} messages before these find no room here …]"
+    for message, text in zip(messages[first:], said[first:], strict=True):
+        if text:
+            yield f"{message.role}:\n{quoted(text)}"
+
+
+def _said(message: Message) -> str:
+    calls = message.tool_calls if isinstance(message, AssistantMessage) else ()
+    called = "".join(f"\n{call.name}({json.dumps(dict(call.arguments), default=str)})" for call in calls)
+    return f"{message.text}{called}".strip()

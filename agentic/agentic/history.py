@@ -13,7 +13,7 @@ from .context import Window
 from .recall import as_context
 from .turn import TRIMMED, TurnState, advance
 from .types.content import Content, File, Text, files_of, text_of
-from .types.errors import ContextOverflow, NotFound
+from .types.errors import ContextOverflow, IllegalStep, NotFound
 from .types.messages import AssistantMessage, Message, UserMessage
 from .types.records import PromptDelta, Record, StepClosed, StepOpened, TurnClosed, TurnContinued, TurnOpened
 from .types.steps import (
@@ -112,8 +112,7 @@ class History:
                 case TurnOpened():
                     self._open(record)
                 case StepOpened(step=InferenceStep() as step, prompt=PromptDelta() as delta):
-                    self._deltas[step.step_id] = delta
-                    self.window.asked(step)
+                    self._ask(step, delta)
                 case StepClosed(outcome=Generation(message=message, usage=usage)):
                     self.window.answered(usage)
                     self.messages.append(message)
@@ -130,6 +129,13 @@ class History:
             if isinstance(message, UserMessage):
                 self._attached += files_of(message.content)
 
+    def _ask(self, step: InferenceStep, delta: PromptDelta) -> None:
+        base = self._deltas.get(delta.base) if delta.base is not None else PromptDelta(None, 0, "")
+        if step.step_id in self._deltas or base is None or not 0 <= delta.keep <= base.keep + len(base.tail):
+            raise IllegalStep(f"The prompt of step {step.step_id} goes on from one that is not there.")
+        self._deltas[step.step_id] = delta
+        self.window.asked(step)
+
     def apply(self, record: Record) -> TurnState:
         """Takes in one record and returns the state of its turn.
 
@@ -142,8 +148,7 @@ class History:
             case TurnOpened():
                 self._open(record)
             case StepOpened(step=InferenceStep() as step, prompt=PromptDelta() as delta):
-                self._deltas[step.step_id] = delta
-                self.window.asked(step)
+                self._ask(step, delta)
             case StepClosed():
                 self._remember(state, record)
             case TurnContinued(decisions=decisions):

@@ -7,7 +7,9 @@ import importlib
 import json
 import os
 import runpy
+import signal
 import sys
+import threading
 from typing import Any
 
 from .protocols import ToolContext
@@ -18,9 +20,11 @@ from .types.serialise import to_json
 
 def main() -> None:
     """Runs the call. What the function prints goes to stderr: stdout belongs to the answer."""
-    answer = os.fdopen(os.dup(1), "wb")
+    answer, parent = os.fdopen(os.dup(1), "wb"), os.fdopen(os.dup(0), "rb")
     os.dup2(2, 1)
-    order = json.load(sys.stdin)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    order = json.loads(parent.readline())
+    threading.Thread(target=_end_with, args=(parent.fileno(),), daemon=True).start()
     try:
         sys.path[:] = order["path"]
         found = _find(order["main"], order["module"], order["name"])
@@ -30,6 +34,12 @@ def main() -> None:
         result = b"!" + describe(error).encode("utf-8", "replace")
     with answer:
         answer.write(result)
+
+
+def _end_with(parent: int) -> None:
+    """Waits until the process that asked has ended or given up, and ends with all that the call has started."""
+    os.read(parent, 1)
+    os.killpg(0, signal.SIGKILL)
 
 
 def _find(script: str | None, module: str, name: str) -> Any:

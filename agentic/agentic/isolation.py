@@ -1,7 +1,8 @@
 """Tools in a process of their own: for what may crash, leak or hang. It is no security boundary.
 
 The child is a new interpreter (never a fork of this process) in a session of its own, so that it can be killed with
-everything it started. It imports the function by name; arguments and result are JSON over its stdin and stdout.
+everything it started. It imports the function by name; arguments and result are JSON over its stdin and stdout. Its
+stdin stays open as long as the call runs: when it ends, this process has died, and the child ends too.
 """
 
 from __future__ import annotations
@@ -51,9 +52,15 @@ async def run_in_process(function: Callable[..., Any], arguments: Mapping[str, A
     }
     command = [sys.executable, "-m", "agentic.isolated"]
     child = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, start_new_session=True)
+    assert child.stdin and child.stdout  # noqa: S101, PT018 - both are pipes
     try:
-        answer, _ = await child.communicate(json.dumps(order).encode())
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it died at once, which its answer tells
+            child.stdin.write(json.dumps(order).encode() + b"\n")
+            await child.stdin.drain()
+        answer = await child.stdout.read()
+        await child.wait()
     finally:
+        child.stdin.close()
         await _kill(child)
     if answer[:1] == b"=":
         output: ToolOutput = from_json(ToolOutput, answer[1:])

@@ -29,6 +29,7 @@ from .protocols import Prepared, ToolContext
 from .recall import recall
 from .safeguard import Safeguard
 from .setup import Setup
+from .threads import carried_through
 from .turn import Route, next_action
 from .types.citations import numbered
 from .types.content import Content, Text, storable
@@ -119,9 +120,9 @@ class Run:
         except TimeoutError:
             if not timeout.expired():
                 raise
-            turn = await self.abandon(EndReason.TIME_LIMIT)
+            turn = await carried_through(self.abandon(EndReason.TIME_LIMIT))
         except asyncio.CancelledError:
-            await self.abandon(EndReason.CANCELLED)
+            await carried_through(self.abandon(EndReason.CANCELLED))
             raise
         if self._error is not None:
             raise self._error
@@ -311,9 +312,13 @@ class Run:
         finally:
             for task in running:
                 task.cancel()
-            for result in await asyncio.gather(*running, return_exceptions=True):
-                if isinstance(result, ToolResponse):
-                    self._journal.close_call(result)
+            try:
+                if running:
+                    await carried_through(asyncio.wait(running))
+            finally:
+                for task in running:
+                    if not task.cancelled() and task.exception() is None:
+                        self._journal.close_call(task.result())
 
     async def _execute(self, call: ToolCall) -> ToolResponse:
         journal, step_id = self._journal, self._journal.step.step_id

@@ -21,6 +21,7 @@ from .protocols import Learner
 from .setup import Setup
 from .store import Lease, Store
 from .stream import EventLog
+from .threads import cancel_once, cancelled_once, carried_through
 from .types.content import FileLike
 from .types.errors import InvalidInput, NotFound, StoreError, TurnPending
 from .types.events import Event
@@ -137,6 +138,7 @@ class Session:
 
         Raises:
             AgenticError: The one that the turn ended with, after its last event.
+            InvalidInput: `after` is no number, or below 0.
         """
         if self._events is None:
             raise TurnPending("No turn was streamed by this session object.")
@@ -152,12 +154,13 @@ class Session:
             The turn, or None when none is open.
         """
         task = self._task
-        if task is not None and not task.done():
+        if task is not None and not (task.done() or task.get_loop().is_closed()):
             ended: Future[None] = Future()
+            ended.set_running_or_notify_cancel()  # whoever waits for it may be cancelled, it may not
 
             def stop() -> None:  # in the loop of the task, which need not be this one
                 task.add_done_callback(lambda _done: ended.set_result(None))
-                task.cancel()
+                cancel_once(task)
 
             task.get_loop().call_soon_threadsafe(stop)
             await asyncio.wrap_future(ended)
@@ -174,9 +177,13 @@ class Session:
     async def aload(self) -> Session:
         """Reads what the store has of this session, and returns the session itself."""
         history = self._history or History(self.session_id)
-        await self._create()
-        await self._catch_up(history)
-        self._history = history
+        try:
+            await self._catch_up(history)
+        except NotFound:
+            history = self._history = History(self.session_id)  # if there was one, somebody deleted it
+            await self._create()
+        if self._history is None or self._history.records <= history.records:  # a turn may have ended meanwhile
+            self._history = history
         return self
 
     def load(self) -> Session:
@@ -196,7 +203,10 @@ class Session:
 
     @property
     def interrupted(self) -> bool:
-        """Whether the last turn was left unfinished by a process that died; `resume` takes it up."""
+        """Whether the last turn was left unfinished by a process that died; `resume` takes it up.
+
+        Also True while another process is at it: `resume` then raises `SessionBusy`.
+        """
         turns = self.turns
         return bool(turns) and turns[-1].status is TurnStatus.RUNNING
 
@@ -367,15 +377,15 @@ class Session:
         self._created = True
 
     async def _catch_up(self, history: History) -> None:
-        records = await self._store.read(self.session_id, after=history.records)
+        after = history.records
+        records = await self._store.read(self.session_id, after=after)
         with collector_paused():
-            history.load(records)
+            history.load(records[history.records - after :])  # a turn or another reader may have been faster
 
     async def _supervise(self, turn: Coroutine[Any, Any, Turn]) -> Turn:
         """Runs a turn as a task of its own, which `acancel` can end."""
-        task = asyncio.create_task(turn)
         try:
-            return await task
+            return await cancelled_once(turn)
         except asyncio.CancelledError as error:
             waiter = asyncio.current_task()
             if waiter and waiter.cancelling():
@@ -411,8 +421,8 @@ class Session:
         except asyncio.CancelledError:
             waiter = asyncio.current_task()
             if waiter and waiter.cancelling():
-                task.cancel()
-                await asyncio.wait([task])
+                cancel_once(task)
+                await carried_through(task)
                 raise
 
     def _loaded(self) -> History:

@@ -6,8 +6,8 @@ import asyncio
 import contextlib
 import contextvars
 import threading
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -28,6 +28,40 @@ async def carried_through(work: Awaitable[T]) -> T:
     if cancelled is not None:
         raise cancelled
     return result
+
+
+async def cancelled_once(work: Coroutine[Any, Any, T]) -> T:
+    """Waits for some work, which is cancelled with the waiter, but once, and then waited for to its end.
+
+    A scope of anyio, and so a server, cancels again in each round of the loop for as long as anything waits in it; a
+    task that is awaited as such would get all of these cancels, and could not clean up.
+
+    Raises:
+        Exception: What the work ended with, even when the waiter was cancelled.
+    """
+    ended = asyncio.get_running_loop().create_future()
+
+    async def do() -> T:
+        try:
+            return await work
+        finally:
+            if not ended.done():
+                ended.set_result(None)
+
+    task = asyncio.create_task(do())
+    try:
+        await ended  # as `asyncio.shield` would, and a round of the loop shorter
+    except asyncio.CancelledError:
+        cancel_once(task)
+        await carried_through(task)
+        raise
+    return task.result()
+
+
+def cancel_once(task: asyncio.Task[Any]) -> None:
+    """Cancels a task, unless it is already ending: a second cancel would cut its cleaning up short."""
+    if not task.cancelling():
+        task.cancel()
 
 
 async def run_in_thread(function: Callable[[], T], name: str = "agentic-worker") -> T:

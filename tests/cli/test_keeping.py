@@ -83,7 +83,7 @@ def test_prune(trip: Script, agentic: Agentic) -> None:
     assert agentic("session", "prune", "--older-than", "1d").stderr == "0 removed.\n"
     dry = agentic("session", "prune", "--older-than", "0m", "--dry-run")
     assert (dry.stdout, dry.stderr) == ("side\ntrip\n", "2 would be removed.\n")
-    assert agentic("session", "prune", "--older-than", "0m").stdout == "side\ntrip\n"
+    assert agentic("session", "prune", "--older-than", "0s").stdout == "side\ntrip\n"
     assert agentic("session", "ls", "--json").stdout == "[]\n"
 
 

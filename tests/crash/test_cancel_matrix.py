@@ -8,9 +8,10 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing, closing
 from pathlib import Path
 
+import anyio
 import pytest
 
-from agentic import Agent, EndReason, Session
+from agentic import Agent, EndReason, Session, ToolCall, Turn
 from agentic.store import Lease
 from agentic.store.sql import SqlStore
 from agentic.testing import ScriptedModel
@@ -96,6 +97,68 @@ async def test_the_models_server_sees_that_its_connection_is_closed(chunks: int)
             assert await asyncio.to_thread(server.requests[0].gone.wait, 5)
             (turn,) = session.turns
             assert turn.reason is EndReason.CANCELLED
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_a_scope_that_cancels_again_and_again_waits_for_the_end(streamed: bool) -> None:
+    """As anyio's do, and so the servers that are made with it."""
+    cleaned: list[str] = []
+
+    async def slow(name: str) -> str:
+        """Takes long, and has to clean up."""
+        scope.cancel()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            for _ in range(20):
+                await asyncio.sleep(0)
+            cleaned.append(name)
+        return name
+
+    calls = [ToolCall("slow", {"name": name}) for name in "ab"]
+    before = asyncio.all_tasks()
+    async with Agent(ScriptedModel([calls, "Fine."]), tools=[slow], store=None) as agent:
+        session = agent.session()
+        with anyio.CancelScope() as scope:
+            if streamed:
+                await take(session.astream("Go."), 10**6)
+            else:
+                await session.arun("Go.")
+        assert scope.cancelled_caught
+        assert asyncio.all_tasks() == before
+        assert sorted(cleaned) == ["a", "b"]
+        (turn,) = session.turns
+        assert turn.reason is EndReason.CANCELLED
+        assert (await session.arun("Again.")).text == "Fine."
+
+
+@pytest.mark.anyio
+async def test_a_cancel_that_is_cancelled_ends_the_turn_nonetheless() -> None:
+    started, go_on_now = asyncio.Event(), asyncio.Event()
+
+    async def slow() -> str:
+        """Takes its time to clean up."""
+        started.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await go_on_now.wait()
+        return "never"
+
+    async with Agent(ScriptedModel([ToolCall("slow")]), tools=[slow], store=None) as agent:
+        session = agent.session()
+        running = asyncio.create_task(session.arun("Go."))
+        await started.wait()
+        cancelling = [asyncio.create_task(session.acancel()) for _ in range(3)]
+        await asyncio.sleep(0)
+        cancelling[0].cancel()
+        go_on_now.set()
+        turn, *ended = await asyncio.gather(running, *cancelling, return_exceptions=True)
+        assert isinstance(turn, Turn)
+        assert turn.reason is EndReason.CANCELLED
+        assert isinstance(ended[0], asyncio.CancelledError)
+        assert ended[1:] == [turn, turn]
 
 
 # -- readers ----------------------------------------------------------------------------------------------------------

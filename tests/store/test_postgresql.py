@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -113,7 +115,7 @@ async def test_a_lease_of_another_machine_ends_by_the_databases_clock(
     await there.create("s")
     lease = await there.acquire("s")
     await there.append(lease, turn("one"))
-    owner.live.discard(lease.token)  # as if it were not this process's
+    owner.live.pop(lease.token)  # as if it were not this process's
     clock = "extract(epoch FROM clock_timestamp())"
     far = f"UPDATE agentic_sessions SET host = 'far', lease_until = {clock}"
     change(url, f"{far} + 20")
@@ -148,6 +150,32 @@ async def test_a_restarted_server_is_found_again(url: str, postgresql: PostgreSQ
         await asyncio.to_thread(postgresql.start)
     await store.append(lease, turn("two"))
     assert await store.verify("s") == 8
+    await store.aclose()
+
+
+@pytest.mark.anyio
+async def test_a_server_that_is_frozen_is_given_up(url: str, postgresql: PostgreSQL, turn: MakeTurn) -> None:
+    """No time-out of TCP ends that wait: the kernel goes on answering for it."""
+    store = SqlStore(url, timeout=0.5)
+    await store.create("s")
+    lease = await store.acquire("s")
+    work = store._queries.append
+
+    def frozen(*arguments: object) -> tuple[int, bytes]:
+        backend = arguments[-1].connection.info.backend_pid  # type: ignore[attr-defined]
+        os.kill(backend, signal.SIGSTOP)
+        try:
+            return work(*arguments)  # type: ignore[arg-type]
+        finally:
+            os.kill(backend, signal.SIGCONT)
+
+    store._queries.append = frozen  # type: ignore[method-assign, assignment]
+    with pytest.raises(StoreUnreachable, match="said nothing for 1 s"):
+        await store.append(lease, turn("lost"))
+    store._queries.append = work  # type: ignore[method-assign]
+    assert await store.verify("s") == 0
+    await store.append(lease, turn("one"))
+    assert await store.verify("s") == 4
     await store.aclose()
 
 

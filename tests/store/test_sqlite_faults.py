@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from agentic import Agent
 from agentic.store.base import Store
 from agentic.store.migrate import HEAD
 from agentic.store.sql import SqlStore
+from agentic.testing import ScriptedModel
 from agentic.types.errors import (
     ConfigError,
     StoreCorrupt,
@@ -168,8 +170,11 @@ async def test_a_read_only_store_can_be_read(file: Path, turn: MakeTurn) -> None
         await fill(store, [turn("one")])
     async with opened(f"sqlite:///file:{file}?mode=ro&uri=true") as store:
         assert await store.verify("s") == 4
-        with pytest.raises(StoreReadOnly, match="permissions"):
-            await store.acquire("s")
+        session = await Agent(ScriptedModel(), store=store).session("s").aload()
+        assert [one.turn_id for one in session.turns] == ["one"]
+        for call in (store.acquire("s"), session.arun("Go.")):
+            with pytest.raises(StoreReadOnly, match="permissions"):
+                await call
 
 
 @pytest.fixture
@@ -293,6 +298,11 @@ TAMPERED = [
     ("UPDATE agentic_sessions SET head = 'text'", "damaged"),
     ("UPDATE agentic_sessions SET seq = 'text'", "damaged"),
     ("UPDATE agentic_sessions SET created = 'text'", "damaged"),
+    ("UPDATE agentic_sessions SET model = X'00FF'", "damaged"),
+    ("UPDATE agentic_sessions SET owner = 'x', host = X'00FF', pid = 'text'", "damaged"),
+    ("UPDATE agentic_version SET version_num = ''", "which version"),
+    ("UPDATE agentic_version SET version_num = X'00FF'", "which version"),
+    ("UPDATE agentic_version SET version_num = '0000'", "which version"),
     ("UPDATE agentic_records SET kind = CAST(X'FF' AS TEXT) WHERE seq = 2", "damaged"),
     ("UPDATE agentic_sessions SET parent = 's', parent_seq = 8", "history is missing"),
 ]
@@ -309,6 +319,31 @@ async def test_whatever_is_altered_is_found(file: Path, turn: MakeTurn, statemen
         for call in (store.verify, store.read):
             with pytest.raises(StoreCorrupt, match=says):
                 await call("s")
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("column", ["created", "updated"])
+async def test_times_that_no_calendar_has(file: Path, turn: MakeTurn, column: str) -> None:
+    async with opened(file) as store:
+        await fill(store, [turn("one")])
+    with raw(file) as other:
+        other.execute(f"UPDATE agentic_sessions SET {column} = 9e999")
+    async with opened(file) as store:
+        for call in (store.get("s"), store.sessions(), store.create("s")):
+            with pytest.raises(StoreCorrupt, match="damaged"):
+                await call
+        assert await store.verify("s") == 4
+
+
+@pytest.mark.anyio
+async def test_an_altered_hash_is_found_by_what_is_read_after_it(file: Path, turn: MakeTurn) -> None:
+    async with opened(file) as store:
+        await fill(store, [turn("one"), turn("two")])
+    with raw(file) as other:
+        other.execute("UPDATE agentic_records SET hash = 'text' WHERE seq = 4")
+    async with opened(file) as store:
+        with pytest.raises(StoreCorrupt, match=r"Record 4 .* its hash"):
+            await store.read("s", after=4)
 
 
 @pytest.mark.anyio

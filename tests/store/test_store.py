@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from agentic.store import MemoryStore, Store, open_store
+from agentic.store import Lease, MemoryStore, Store, open_store
 from agentic.types.errors import ConfigError, InvalidInput, NotFound, SessionBusy, StoreError
 from agentic.types.records import CallClosed, Record, StepClosed
 from agentic.types.steps import Hit, Retrieval
@@ -343,6 +343,27 @@ async def test_two_loops_share_one_store(open_any: OpenStore, turn: MakeTurn) ->
     await asyncio.gather(*(asyncio.to_thread(asyncio.run, work(name)) for name in names))
     assert [await store.verify(name) for name in names] == [200, 200, 200]
     await store.aclose()
+
+
+def test_what_was_left_behind_in_a_closed_loop_is_free(open_any: OpenStore, turn: MakeTurn) -> None:
+    """Its writer cannot go on, though its process lives."""
+    store = open_any()
+
+    async def left_behind() -> Lease:
+        await store.create("s")
+        return await store.acquire("s")
+
+    old = asyncio.run(left_behind())
+
+    async def taken_over() -> None:
+        lease = await store.acquire("s")
+        with pytest.raises(SessionBusy):
+            await store.append(Lease("s", old.token, old.seq, old.head), turn("lost"))
+        await store.append(lease, turn("one"))
+        assert await store.verify("s") == 4
+        await store.aclose()
+
+    asyncio.run(taken_over())
 
 
 def test_open_store(open_any: OpenStore) -> None:

@@ -99,15 +99,15 @@ class Age(click.ParamType[timedelta]):
     """A length of time, such as `30d`."""
 
     name = "age"
-    _UNITS: ClassVar = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+    _UNITS: ClassVar = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
         """Reads a number and a unit."""
         if isinstance(value, timedelta):
             return value
-        found = re.fullmatch(r"(\d{1,5})([mhdw])", str(value).strip().lower(), re.ASCII)
+        found = re.fullmatch(r"(\d{1,5})([smhdw])", str(value).strip().lower(), re.ASCII)
         if found is None:
-            self.fail(f"{value!r} is no age; write a number and m, h, d or w, such as 30d.", param, ctx)
+            self.fail(f"{value!r} is no age; write a number and s, m, h, d or w, such as 30d.", param, ctx)
         return timedelta(**{self._UNITS[found[2]]: int(found[1])})
 
 

@@ -128,13 +128,27 @@ class Player(Run):
             case _:
                 raise Cut
 
+    def _overflow(self, error: ContextOverflow, left_out: LeftOut) -> None:
+        """What to do about it is the agent's own matter, which only the recording knows where there is no agent."""
+        if self._own or not isinstance(self._outcome, Failure):
+            super()._overflow(error, left_out)
+        elif self._outcome.error == TRIMMED:
+            self._journal.close_step(self._outcome)
+        else:
+            self._fail(error)
+
+    async def _retrieve(self) -> None:
+        _, self._outcome = self._recording.next(MemoryRetrievalStep, "memory is searched")
+        await super()._retrieve()
+
     async def _recall(self) -> Retrieval:
-        _, outcome = self._recording.next(MemoryRetrievalStep, "memory is searched")
-        if isinstance(outcome, Retrieval):
-            return outcome
-        if isinstance(outcome, Failure) and outcome.error != INTERRUPTED:
-            raise _error(outcome)
-        raise Cut
+        match self._outcome:
+            case Retrieval() as found:
+                return found
+            case Failure(error=error) as failure if error != INTERRUPTED:
+                raise _error(failure)
+            case _:
+                raise Cut
 
     async def _execute_together(self, stage: Sequence[ToolCall]) -> None:
         stopped: list[BaseException] = []
@@ -180,5 +194,6 @@ class _Shields(Safeguard):
 def _error(failure: Failure) -> Exception:
     """An error that is recorded as this one was."""
     if failure.error in (TRIMMED, ContextOverflow.__name__):
-        return ContextOverflow(failure.message.removesuffix(ALONE).rstrip())
+        said = failure.message.removesuffix(ALONE)
+        return ContextOverflow(said.rstrip(), hint=ALONE if said != failure.message else "")
     return type(failure.error, (AgenticError,), {})(failure.message)  # type: ignore[no-any-return]

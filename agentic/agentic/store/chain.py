@@ -84,6 +84,8 @@ def unseal(rows: Sequence[Row], span: Span, head: bytes) -> list[Record]:
     if span.low:
         if not rows or rows[0].seq != span.low:
             raise _corrupt(span.session, span.low, "is missing")
+        if not isinstance(rows[0].hash, bytes):
+            raise _corrupt(span.session, span.low, "does not match its hash")
         previous, rows = rows[0].hash, rows[1:]
     for row in rows:
         if row.seq != expected:

@@ -45,6 +45,7 @@ class Database:
         timeout: Seconds to wait for a lock or a connection.
         prepare: Creates or upgrades the tables: of the engine and the database's name for messages.
         durable: What was committed survives a power cut too; each commit then waits for the disk.
+        silence: Seconds after which a PostgreSQL server that says nothing is given up; None is never.
 
     Raises:
         ConfigError: The URL cannot be used, or its driver is not installed.
@@ -57,13 +58,14 @@ class Database:
         *,
         prepare: Callable[[Engine, str], None] = migrate,
         durable: bool = False,
+        silence: float | None = None,
     ) -> None:
         url = _url(where)
         self.where = str(url.database) if url.drivername == "sqlite" else url.render_as_string()
         self.ready = False
         self._timeout = timeout
         self._prepare = prepare
-        self._engine = _engine(url, timeout, durable=durable)
+        self._engine = _engine(url, timeout, durable=durable, silence=silence)
         self._sqlite = self._engine.dialect.name == "sqlite"
         self._file = Path(url.database or "") if self._sqlite and "uri" not in url.query else None
         self._errors: tuple[type[Exception], ...] = (exc.DBAPIError, self._engine.dialect.loaded_dbapi.Error)
@@ -203,7 +205,7 @@ def _absolute(url: URL) -> URL:
     return url.set(database=str(Path(name).expanduser().absolute()))
 
 
-def _engine(url: URL, timeout: float, *, durable: bool) -> Engine:
+def _engine(url: URL, timeout: float, *, durable: bool, silence: float | None) -> Engine:
     sqlite = url.drivername == "sqlite"
     # A server whose machine is gone says nothing: without these, a wait for it would have no end.
     waits = {"connect_timeout": max(2, round(timeout)), "keepalives_idle": 30, "tcp_user_timeout": 30_000}
@@ -227,6 +229,11 @@ def _engine(url: URL, timeout: float, *, durable: bool) -> Engine:
         connection.commit()
 
     event.listen(engine, "connect", prepare)
+    if silence is not None and not sqlite:
+        from .silence import connection_class
+
+        connect = connection_class(silence).connect
+        event.listen(engine, "do_connect", lambda _dialect, _record, args, options: connect(*args, **options))
     return engine
 
 

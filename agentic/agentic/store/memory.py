@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import threading
 from collections.abc import Iterator, Sequence
@@ -26,12 +27,18 @@ class _Log:
     parent_seq: int = 0
     rows: list[Row] = field(default_factory=list)
     owner: str | None = None
+    loop: asyncio.AbstractEventLoop | None = None
     created: datetime = field(default_factory=lambda: datetime.now(UTC))
     updated: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     @property
     def seq(self) -> int:
         return self.parent_seq + len(self.rows)
+
+    @property
+    def held(self) -> bool:
+        """Whether somebody writes it; what was left behind in a loop that has closed cannot go on."""
+        return self.owner is not None and not (self.loop and self.loop.is_closed())
 
     def head(self, seq: int) -> bytes:
         """The hash of record `seq`."""
@@ -96,9 +103,9 @@ class MemoryStore:
         """See `Store`."""
         with self._open():
             log = self._log(session_id)
-            if log.owner is not None:
+            if log.held:
                 raise busy(session_id)
-            log.owner = secrets.token_hex(16)
+            log.owner, log.loop = secrets.token_hex(16), asyncio.get_running_loop()
             return Lease(session_id, log.owner, log.seq, log.head(log.seq))
 
     async def append(self, lease: Lease, records: Sequence[Record], *, release: bool = False) -> None:
@@ -114,13 +121,13 @@ class MemoryStore:
                 log.updated = datetime.now(UTC)
                 lease.seq, lease.head = rows[-1].seq, rows[-1].hash
             if release:
-                log.owner = None
+                log.owner = log.loop = None
 
     async def release(self, lease: Lease) -> None:
         """See `Store`."""
         log = self._logs.get(lease.session_id)
         if log is not None and log.owner == lease.token:
-            log.owner = None
+            log.owner = log.loop = None
 
     async def read(self, session_id: str, *, after: int = 0) -> list[Record]:
         """See `Store`."""
@@ -148,7 +155,7 @@ class MemoryStore:
         """See `Store`."""
         with self._open():
             log = self._log(session_id)
-            if log.owner is not None:
+            if log.held:
                 raise busy(session_id)
             if forks := sorted(one.session_id for one in self._logs.values() if one.parent is log):
                 raise forked(session_id, forks)

@@ -10,6 +10,7 @@ from ..types.errors import StoreCorrupt, StoreTooNew
 
 HEAD = "0003"
 """The newest revision in `migrations/versions`."""
+_REVISIONS = {f"{number:04}" for number in range(1, int(HEAD) + 1)}
 VERSION_TABLE = "agentic_version"
 
 _ALEMBIC = threading.Lock()  # Alembic's context is a global of its module
@@ -48,13 +49,13 @@ def _version(connection: Connection, where: str) -> str | None:
             raise StoreCorrupt(f"{where} is another program's database.", hint="Choose another file for the store.")
         return None
     found = connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar()  # noqa: S608
-    if found is None:
-        raise StoreCorrupt(f"{where} does not say which version wrote it.", hint="Restore it from a backup.")
-    if found > HEAD:
+    if isinstance(found, str) and found > HEAD:
         raise StoreTooNew(
             f"{where} was written by a newer version of agentic (schema {found}, this version knows {HEAD}).",
             hint="Upgrade agentic, or choose another store.",
         )
+    if found not in _REVISIONS:
+        raise StoreCorrupt(f"{where} does not say which version wrote it.", hint="Restore it from a backup.")
     return str(found)
 
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import platform
 import sys
+from asyncio import AbstractEventLoop
 from pathlib import Path
 
 LEASE_SECONDS = 30.0
 RENEW_SECONDS = 10.0
 
-live: set[str] = set()
-"""The tokens of all leases that this process holds, whichever store object they came from."""
+live: dict[str, AbstractEventLoop] = {}
+"""The tokens of all leases that this process holds, whichever store object they came from, and the loops they are used
+in: what was left behind in a loop that has closed cannot go on."""
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=live.clear)
 
@@ -36,7 +38,7 @@ def abandoned(token: str | None, owner_host: str | None, pid: int | None, until:
     """
     if token is None:
         return True
-    if token in live:
+    if (loop := live.get(token)) is not None and not loop.is_closed():
         return False
     if owner_host == host() and pid is not None and (pid == os.getpid() or not _running(pid)):
         return True

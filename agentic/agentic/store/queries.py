@@ -157,10 +157,14 @@ class Queries:
 
 def picture(row: SessionRow) -> Session:
     """A session's row as callers see it."""
+    try:
+        started, updated = (datetime.fromtimestamp(time, UTC) for time in (row.created, row.updated))
+    except (ValueError, OverflowError, OSError) as error:
+        raise _damaged(row) from error
     return Session(
         session_id=row.id,
-        started_at=datetime.fromtimestamp(row.created, UTC),
-        updated_at=datetime.fromtimestamp(row.updated, UTC),
+        started_at=started,
+        updated_at=updated,
         agent=row.agent,
         model=row.model,
         parent=row.parent,
@@ -171,14 +175,20 @@ def picture(row: SessionRow) -> Session:
 def _whole(columns: Sequence[Any]) -> SessionRow:
     """A session's row; SQLite keeps whatever type a damaged or altered one has."""
     row = SessionRow(*columns)
-    numbers, times = (row.seq, row.parent_seq), (row.created, row.updated, row.lease_until or 0.0)
+    texts = (row.id, row.agent, row.model, row.parent or "", row.owner or "", row.host or "")
+    numbers, times = (row.seq, row.parent_seq, row.pid or 0), (row.created, row.updated, row.lease_until or 0.0)
     if not (
-        all(isinstance(number, int) for number in numbers)
+        all(isinstance(text, str) for text in texts)
+        and all(isinstance(number, int) for number in numbers)
         and all(isinstance(time, float | int) for time in times)
         and isinstance(row.head, bytes)
     ):
-        raise StoreCorrupt(f"The row of session {row.id!r} is damaged.", hint="Restore the store from a backup.")
+        raise _damaged(row)
     return row
+
+
+def _damaged(row: SessionRow) -> StoreCorrupt:
+    return StoreCorrupt(f"The row of session {row.id!r} is damaged.", hint="Restore the store from a backup.")
 
 
 def _free(row: SessionRow, now: float) -> bool:

@@ -50,14 +50,15 @@ class SqlStore:
 
     Args:
         where: A path to an SQLite file, or a URL: `sqlite:///path`, `postgresql://user:password@host/database`.
-        timeout: Seconds to wait for a lock that another process holds.
+        timeout: Seconds to wait for a lock that another process holds. A PostgreSQL server that says nothing for twice
+            as long is given up.
 
     Raises:
         ConfigError: The URL cannot be used, or its driver is not installed.
     """
 
     def __init__(self, where: str | Path, *, timeout: float = 10.0) -> None:
-        self._database = Database(where, timeout)
+        self._database = Database(where, timeout, silence=2 * timeout)  # a lock that it waits for ends in half of that
         self._queries = Queries(self._database.sql)
         self.prompts = SqlPrompts(self._database.sql, self._run)
         self.documents = SqlDocuments(self._database.sql, self._run)
@@ -88,14 +89,14 @@ class SqlStore:
     async def acquire(self, session_id: str) -> Lease:
         """See `Store`."""
         check_name("session id", session_id)
-        token = secrets.token_hex(16)
-        owner.live.add(token)
+        token, loop = secrets.token_hex(16), asyncio.get_running_loop()
+        owner.live[token] = loop
         try:
             row = await self._run(partial(self._queries.take, session_id, token))
         except BaseException:
-            owner.live.discard(token)  # should a worker still write it, it is an abandoned lease
+            owner.live.pop(token, None)  # should a worker still write it, it is an abandoned lease
             raise
-        held = _Held(Lease(session_id, token, row.seq, row.head), asyncio.get_running_loop())
+        held = _Held(Lease(session_id, token, row.seq, row.head), loop)
         self._held[token] = held
         self._renew_later(held)
         return held.lease
@@ -233,7 +234,7 @@ class SqlStore:
 
     def _drop(self, held: _Held) -> None:
         self._held.pop(held.lease.token, None)
-        owner.live.discard(held.lease.token)
+        owner.live.pop(held.lease.token, None)
         with suppress(RuntimeError):  # called in a worker: the timer then ends by itself
             if held.timer is not None and asyncio.get_running_loop() is held.loop:
                 held.timer.cancel()
