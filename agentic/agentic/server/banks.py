@@ -15,8 +15,9 @@ from ..protocols import MemoryBank
 from ..stack import Stack
 from ..store.documents import Documents
 from ..threads import run_in_thread
-from ..types.errors import InvalidInput, NotFound
+from ..types.errors import InvalidInput
 from ..types.steps import Hit
+from .registry import Registry
 from .tenants import owned
 
 KIND = "bank"
@@ -83,7 +84,7 @@ async def find(bank: MemoryBank, query: str, k: int, mode: str | None = None) ->
     return found
 
 
-class Banks:
+class Banks(Registry[Entry, MemoryBank]):
     """The banks of a stack, and those that clients have registered; each is opened once.
 
     Args:
@@ -94,27 +95,11 @@ class Banks:
     """
 
     def __init__(self, stack: Stack, documents: Documents, tenant: str = "", shared: Banks | None = None) -> None:
+        super().__init__(documents, Entry, kind=KIND, called="Vector DB")
+        self._stack = stack
         self._tenant = tenant
         self._shared = shared
-        self._stack = stack
-        self._documents = documents
-        self._open: dict[str, MemoryBank] = {}
         self._opening: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
-
-    async def list(self) -> list[Entry]:
-        """All banks, the configuration's first."""
-        return list((await self._entries()).values())
-
-    async def get(self, bank_id: str) -> Entry:
-        """One bank.
-
-        Raises:
-            NotFound: There is none of that id.
-        """
-        entries = await self._entries()
-        if (entry := entries.get(bank_id)) is None:
-            raise NotFound(f"Vector DB {bank_id!r} not found.", hint=f"There are: {', '.join(entries) or 'none'}.")
-        return entry
 
     async def bank(self, bank_id: str) -> MemoryBank:
         """The bank behind an id.
@@ -161,15 +146,12 @@ class Banks:
             NotFound: There is none of that id.
             InvalidInput: It is one of the configuration's.
         """
-        await self.get(bank_id)
-        if bank_id in self._configured():
-            raise InvalidInput(f"Vector DB {bank_id!r} stands in the server's configuration: remove it there.")
-        bank = await self.bank(bank_id)
-        emptied = getattr(bank, "adrop", None) or getattr(bank, "aclear", None)
-        if emptied is not None:
-            await emptied()
-        await self._forget(bank_id)
-        await self._documents.remove(KIND, bank_id)
+        if bank_id not in self._configured():
+            bank = await self.bank(bank_id)
+            emptied = getattr(bank, "adrop", None) or getattr(bank, "aclear", None)
+            if emptied is not None:
+                await emptied()
+        await self._remove(bank_id)
 
     async def writable(self, bank_id: str) -> Writable:
         """A bank that takes text.
@@ -185,11 +167,6 @@ class Banks:
             raise InvalidInput(f"Vector DB {bank_id!r} can be searched, but takes no text.")
         return bank
 
-    async def aclose(self) -> None:
-        """Closes what was opened."""
-        for bank_id in list(self._open):
-            await self._forget(bank_id)
-
     def _open_now(self, entry: Entry) -> MemoryBank:
         config = self._stack.config
         own = entry.bank_id
@@ -201,15 +178,6 @@ class Banks:
         with using(config):
             opened: MemoryBank = plugins.load("memory", name)(name)
         return opened
-
-    async def _forget(self, bank_id: str) -> None:
-        bank = self._open.pop(bank_id, None)
-        if (aclose := getattr(bank, "aclose", None)) is not None:
-            await aclose()
-
-    async def _entries(self) -> dict[str, Entry]:
-        registered = await self._documents.all(KIND)
-        return {**self._configured(), **{document.name: Entry(**document.body) for document in registered}}
 
     @property
     def configured(self) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 from .. import plugins
@@ -14,6 +14,7 @@ from ..protocols import Embedder, Inference
 from ..stack import Stack
 from ..store.documents import Documents
 from ..types.errors import ConfigError, InvalidInput, NotFound
+from .registry import Registry
 
 Kind: TypeAlias = Literal["llm", "embedding"]
 
@@ -46,7 +47,7 @@ class Entry:
         return f"{self.provider_id}/{self.provider_model_id}"
 
 
-class Models:
+class Models(Registry[Entry, Inference]):
     """The models of a stack, and those that clients have registered.
 
     A server without a configuration's models offers the default one, and any `provider/model` that it is asked for.
@@ -57,14 +58,9 @@ class Models:
     """
 
     def __init__(self, stack: Stack, documents: Documents) -> None:
+        super().__init__(documents, Entry, kind=KIND, called="Model")
         self._stack = stack
-        self._documents = documents
-        self._connected: dict[str, Inference] = {}
         self._embedders: dict[str, Embedder] = {}
-
-    async def list(self) -> list[Entry]:
-        """All models, the configuration's first."""
-        return list((await self._entries()).values())
 
     async def get(self, model_id: str) -> Entry:
         """One model.
@@ -72,14 +68,14 @@ class Models:
         Raises:
             NotFound: There is none of that id.
         """
-        entries = await self._entries()
-        if (entry := entries.get(model_id)) is not None:
-            return entry
-        provider, _, name = model_id.partition("/")
-        if not self._stack.config.models and not self._stack.models and name and provider in plugins.names("inference"):
+        try:
+            return await super().get(model_id)
+        except NotFound:
+            provider, name = _split(model_id)
+            configured = self._stack.config.models or self._stack.models
+            if configured or not name or provider not in plugins.names("inference"):
+                raise
             return Entry(model_id, provider, name)
-        known = ", ".join(entries) or "none"
-        raise NotFound(f"Model {model_id!r} not found.", hint=f"There are: {known}.")
 
     async def inference(self, model_id: str) -> Inference:
         """The model behind an id, connected once.
@@ -92,9 +88,9 @@ class Models:
         entry = await self.get(model_id)
         if entry.kind != "llm":
             raise InvalidInput(f"Model {model_id!r} makes embeddings; it does not chat.")
-        if model_id not in self._connected:
-            self._connected[model_id] = self._connect(entry)
-        return self._connected[model_id]
+        if model_id not in self._open:
+            self._open[model_id] = self._connect(entry)
+        return self._open[model_id]
 
     async def embedder(self, model_id: str) -> Embedder:
         """The embedding model behind an id.
@@ -125,12 +121,9 @@ class Models:
             InvalidInput: The configuration has a model of that id, or it cannot be stored.
             ConfigError: There is no such provider.
         """
-        if entry.model_id in self._configured():
-            raise InvalidInput(f"The configuration has a model {entry.model_id!r} already.")
         if entry.provider_id not in (known := plugins.names("inference")):
             raise ConfigError(f"There is no provider {entry.provider_id!r}.", hint=f"There are: {', '.join(known)}.")
-        await self._documents.put(KIND, entry.model_id, asdict(entry))
-        await self._forget(entry.model_id)
+        await self._add(entry.model_id, entry)
         return entry
 
     async def unregister(self, model_id: str) -> None:
@@ -139,24 +132,11 @@ class Models:
         Raises:
             NotFound: None was registered under that id.
         """
-        if not await self._documents.remove(KIND, model_id):
-            await self.get(model_id)
-            raise InvalidInput(f"Model {model_id!r} stands in the server's configuration; it is removed there.")
-        await self._forget(model_id)
+        await self._remove(model_id)
 
-    async def aclose(self) -> None:
-        """Closes the models' connections."""
-        for model_id in list(self._connected):
-            await self._forget(model_id)
-
-    async def _forget(self, model_id: str) -> None:
-        self._embedders.pop(model_id, None)
-        if (inference := self._connected.pop(model_id, None)) is not None:
-            await inference.aclose()
-
-    async def _entries(self) -> dict[str, Entry]:
-        registered = await self._documents.all(KIND)
-        return {**{document.name: Entry(**document.body) for document in registered}, **self._configured()}
+    async def _forget(self, name: str) -> None:
+        self._embedders.pop(name, None)
+        await super()._forget(name)
 
     def _configured(self) -> dict[str, Entry]:
         found = {name: _entry(name, config) for name, config in self._stack.config.models.items()}
@@ -174,7 +154,7 @@ class Models:
             from ..inference.local_embedding import LocalEmbedder
 
             return LocalEmbedder()
-        connected = self._connected.setdefault(entry.model_id, self._connect(entry))
+        connected = self._open.setdefault(entry.model_id, self._connect(entry))
         if not isinstance(connected, Embedder):
             raise InvalidInput(f"Model {entry.model_id!r} makes no embeddings.")
         return connected

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from .. import plugins
@@ -12,9 +12,10 @@ from ..config import using
 from ..protocols import Shield
 from ..stack import Stack
 from ..store.documents import Documents
-from ..types.errors import ConfigError, InvalidInput, NotFound
+from ..types.errors import ConfigError
 from ..types.steps import OnError, Touchpoint
 from .models import Models
+from .registry import Registry
 
 KIND = "shield"
 GUARD = "llama_guard"
@@ -39,7 +40,7 @@ class Entry:
     params: dict[str, Any] = field(default_factory=dict)
 
 
-class Shields:
+class Shields(Registry[Entry, Shield]):
     """The shields of a stack, and those that clients have registered; each is opened once.
 
     Args:
@@ -49,25 +50,9 @@ class Shields:
     """
 
     def __init__(self, stack: Stack, documents: Documents, models: Models) -> None:
+        super().__init__(documents, Entry, kind=KIND, called="Shield")
         self._stack = stack
-        self._documents = documents
         self._models = models
-        self._open: dict[str, Shield] = {}
-
-    async def list(self) -> list[Entry]:
-        """All shields, the configuration's first."""
-        return list((await self._entries()).values())
-
-    async def get(self, shield_id: str) -> Entry:
-        """One shield.
-
-        Raises:
-            NotFound: There is none of that id.
-        """
-        entries = await self._entries()
-        if (entry := entries.get(shield_id)) is None:
-            raise NotFound(f"Shield {shield_id!r} not found.", hint=f"There are: {', '.join(entries) or 'none'}.")
-        return entry
 
     async def shield(self, shield_id: str) -> Shield:
         """The shield behind an id.
@@ -124,20 +109,12 @@ class Shields:
             InvalidInput: The configuration has a shield of that id.
             ConfigError: There is neither such a kind of shield nor such a model.
         """
-        if shield_id in self._configured():
-            raise InvalidInput(f"The configuration has a shield {shield_id!r} already.")
         named = provider_shield_id or shield_id
         here = await self._here(named)
         plugins.load("shields", here)
         entry = Entry(shield_id, _kind(named), named, dict(params))
-        await self._documents.put(KIND, shield_id, asdict(entry))
-        await self._forget(shield_id)
+        await self._add(shield_id, entry)
         return entry
-
-    async def aclose(self) -> None:
-        """Closes what was opened."""
-        for shield_id in list(self._open):
-            await self._forget(shield_id)
 
     async def _here(self, named: str) -> str:
         """The id here of what a client or the configuration names: a shield, or a guard by its model's name."""
@@ -152,15 +129,6 @@ class Shields:
             f"There is no shield {named!r}, and no model of that name that could be a guard.",
             hint=f"Register the model first, or name a shield: {', '.join(plugins.names('shields'))}.",
         )
-
-    async def _forget(self, shield_id: str) -> None:
-        shield = self._open.pop(shield_id, None)
-        if (aclose := getattr(shield, "aclose", None)) is not None:
-            await aclose()
-
-    async def _entries(self) -> dict[str, Entry]:
-        registered = await self._documents.all(KIND)
-        return {**self._configured(), **{document.name: Entry(**document.body) for document in registered}}
 
     def _configured(self) -> dict[str, Entry]:
         given = {name: Entry(name, _provider(shield.shield_id), name) for name, shield in self._stack.shields.items()}

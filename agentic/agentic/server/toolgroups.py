@@ -6,7 +6,7 @@ import asyncio
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .. import plugins
@@ -21,6 +21,7 @@ from ..types.errors import InvalidInput, NotFound
 from ..types.tools import ToolDef
 from .banks import Banks
 from .knowledge import RAG, KnowledgeSearch, insert_into_memory
+from .registry import Registry
 
 KIND = "toolgroup"
 ALIASES = {"web_search": "brave_search"}
@@ -89,7 +90,26 @@ class Shared:
         """Leaves it open."""
 
 
-class Toolgroups:
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """A group that is open.
+
+    Attributes:
+        name: What its tools' results are kept under.
+        tools: Its tools.
+        group: What is to be closed.
+    """
+
+    name: str
+    tools: Sequence[Tool]
+    group: Toolgroup | None
+
+    async def aclose(self) -> None:
+        if self.group is not None:
+            await self.group.aclose()
+
+
+class Toolgroups(Registry[Entry, _Opened]):
     """The toolgroups of a stack, and those that clients have registered.
 
     Args:
@@ -99,28 +119,10 @@ class Toolgroups:
     """
 
     def __init__(self, stack: Stack, documents: Documents, banks: Banks) -> None:
+        super().__init__(documents, Entry, kind=KIND, called="Tool group")
         self._stack = stack
-        self._documents = documents
         self._banks = banks
-        self._open: dict[str, tuple[str, Sequence[Tool], Toolgroup | None]] = {}
         self._opening: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
-
-    async def list(self) -> list[Entry]:
-        """All toolgroups, the configuration's first."""
-        return list((await self._entries()).values())
-
-    async def get(self, toolgroup_id: str) -> Entry:
-        """One toolgroup.
-
-        Raises:
-            NotFound: There is none of that id.
-        """
-        entries = await self._entries()
-        if (entry := entries.get(toolgroup_id)) is None:
-            raise NotFound(
-                f"Tool group {toolgroup_id!r} not found.", hint=f"There are: {', '.join(entries) or 'none'}."
-            )
-        return entry
 
     async def tools(self, toolgroup_id: str) -> Sequence[Tool]:
         """A toolgroup's tools; whatever must be connected for that is connected now.
@@ -188,18 +190,15 @@ class Toolgroups:
         Raises:
             InvalidInput: It has no address, or the configuration has a group of that id.
         """
-        if entry.toolgroup_id in self._configured():
-            if entry.url is None:
-                return  # it is there already, which is what was asked for
-            raise InvalidInput(f"The configuration has a tool group {entry.toolgroup_id!r} already.")
         if entry.url is None:
+            if entry.toolgroup_id in self._configured():
+                return  # it is there already, which is what was asked for
             raise InvalidInput(
                 f"Tool group {entry.toolgroup_id!r} is none of this server's; a new one needs mcp_endpoint."
             )
         if not entry.url.startswith(("http://", "https://")):
             raise InvalidInput("mcp_endpoint is an address that begins with http:// or https://.")
-        await self._documents.put(KIND, entry.toolgroup_id, asdict(entry))
-        await self._forget(entry.toolgroup_id)
+        await self._add(entry.toolgroup_id, entry)
 
     async def unregister(self, toolgroup_id: str) -> None:
         """Removes a toolgroup that was registered.
@@ -208,17 +207,7 @@ class Toolgroups:
             NotFound: There is none of that id.
             InvalidInput: It is one of the configuration's.
         """
-        if not await self._documents.remove(KIND, toolgroup_id):
-            await self.get(toolgroup_id)
-            raise InvalidInput(
-                f"Tool group {toolgroup_id!r} stands in the server's configuration; it is removed there."
-            )
-        await self._forget(toolgroup_id)
-
-    async def aclose(self) -> None:
-        """Closes every group."""
-        for toolgroup_id in list(self._open):
-            await self._forget(toolgroup_id)
+        await self._remove(toolgroup_id)
 
     async def _named(self, entry: Entry, name: str) -> Tool | None:
         try:
@@ -232,12 +221,11 @@ class Toolgroups:
             return "rag", [insert_into_memory(), KnowledgeSearch(self._banks, entry.args)]
         async with self._opening[entry.toolgroup_id]:  # a group may start a program: once is enough
             if entry.toolgroup_id not in self._open:
-                opened = await run_in_thread(lambda: self._open_now(entry), "agentic-toolgroup")
-                self._open[entry.toolgroup_id] = opened
-            name, tools, _ = self._open[entry.toolgroup_id]
-        return name, tools
+                self._open[entry.toolgroup_id] = await run_in_thread(lambda: self._open_now(entry), "agentic-toolgroup")
+            opened = self._open[entry.toolgroup_id]
+        return opened.name, opened.tools
 
-    def _open_now(self, entry: Entry) -> tuple[str, Sequence[Tool], Toolgroup | None]:
+    def _open_now(self, entry: Entry) -> _Opened:
         """Opens a group; it may start programs or connect, so it is done in a thread."""
         config = self._stack.config
         given = self._stack.toolgroups.get(entry.toolgroup_id)
@@ -250,17 +238,8 @@ class Toolgroups:
                 given = plugins.load("tools", name)(name)
         tools = [Itemised(tool) for tool in given] if entry.of_mcp else list(given)
         if isinstance(given, Toolgroup):
-            return given.name, tools, given
-        return entry.toolgroup_id.rpartition("::")[2], tools, None
-
-    async def _forget(self, toolgroup_id: str) -> None:
-        _, _, group = self._open.pop(toolgroup_id, ("", (), None))
-        if group is not None:
-            await group.aclose()
-
-    async def _entries(self) -> dict[str, Entry]:
-        registered = await self._documents.all(KIND)
-        return {**self._configured(), **{document.name: Entry(**document.body) for document in registered}}
+            return _Opened(given.name, tools, given)
+        return _Opened(entry.toolgroup_id.rpartition("::")[2], tools, None)
 
     def _configured(self) -> dict[str, Entry]:
         config = self._stack.config
