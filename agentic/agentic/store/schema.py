@@ -122,22 +122,25 @@ class Sql:
     """
 
     def __init__(self, dialect: Dialect) -> None:
-        def text(statement: ClauseElement) -> str:
-            return str(statement.compile(dialect=dialect))
+        self._dialect = dialect
+        self._insert = sqlite.insert if dialect.name == "sqlite" else postgresql.insert
+        self._of_sessions()
+        self._of_records()
+        self._of_prompts()
+        self._of_documents()
 
+    def _text(self, statement: ClauseElement) -> str:
+        return str(statement.compile(dialect=self._dialect))
+
+    def _of_sessions(self) -> None:
+        text, insert = self._text, self._insert
         this = sessions.c.id == bindparam("session")
         mine = and_(this, sessions.c.owner == bindparam("token"))
         lease = ("owner", "host", "pid")
         # Leases end by one clock. Those who share an SQLite file share a machine's; for others it is the database's.
-        here, clock = dialect.name == "sqlite", "extract(epoch FROM clock_timestamp())::float8"
+        here, clock = self._dialect.name == "sqlite", "extract(epoch FROM clock_timestamp())::float8"
         until: ColumnElement[float] = bindparam("until") if here else literal_column(f"{clock} + {LEASE_SECONDS}")
         self.clock = "" if here else f"SELECT {clock}"
-        own = and_(
-            records.c.session == bindparam("session"),
-            records.c.seq >= bindparam("first"),
-            records.c.seq <= bindparam("last"),
-        )
-        insert = sqlite.insert if dialect.name == "sqlite" else postgresql.insert
         self.add_session = text(insert(sessions).on_conflict_do_nothing())
         self.session = text(select(sessions).where(this))
         self.session_locked = text(select(sessions).where(this).with_for_update())
@@ -157,7 +160,16 @@ class Sql:
         )
         self.advance = text(advance.values(lease_until=until))
         self.advance_last = text(advance.values(nobody))
-        self.add_record = text(insert(records))
+        self.drop_session = text(delete(sessions).where(this))
+
+    def _of_records(self) -> None:
+        text = self._text
+        own = and_(
+            records.c.session == bindparam("session"),
+            records.c.seq >= bindparam("first"),
+            records.c.seq <= bindparam("last"),
+        )
+        self.add_record = text(self._insert(records))
         self.records = text(select(records).where(own).order_by(records.c.seq))
         self.labels = text(
             select(records.c.seq, records.c.kind, records.c.turn_id, records.c.step_id)
@@ -166,32 +178,27 @@ class Sql:
         )
         self.hash = text(select(records.c.hash).where(own))
         self.drop_records = text(delete(records).where(records.c.session == bindparam("session")))
-        self.drop_session = text(delete(sessions).where(this))
+
+    def _of_prompts(self) -> None:
+        text, insert = self._text, self._insert
         named = prompts.c.name == bindparam("prompt")
+        chosen = select(prompt_versions, prompts.c.chosen).join(prompts)
         self.add_prompt = text(insert(prompts).on_conflict_do_nothing())
         self.next_version = text(update(prompts).where(named).values(latest=prompts.c.latest + literal_column("1")))
         self.prompt = text(select(prompts).where(named))
         self.add_version = text(insert(prompt_versions))
         self.choose = text(update(prompts).where(named).values(chosen=bindparam("version")))
-        self.versions = text(
-            select(prompt_versions, prompts.c.chosen).join(prompts).where(named).order_by(prompt_versions.c.version)
-        )
-        self.prompts = text(
-            select(prompt_versions, prompts.c.chosen)
-            .join(prompts)
-            .where(prompt_versions.c.version == prompts.c.chosen)
-            .order_by(prompts.c.name)
-        )
-        document = and_(documents.c.kind == bindparam("of_kind"), documents.c.name == bindparam("called"))
-        put = insert(documents)
+        self.versions = text(chosen.where(named).order_by(prompt_versions.c.version))
+        self.prompts = text(chosen.where(prompt_versions.c.version == prompts.c.chosen).order_by(prompts.c.name))
+        self.drop_versions = text(delete(prompt_versions).where(prompt_versions.c.name == bindparam("prompt")))
+
+    def _of_documents(self) -> None:
+        text, put = self._text, self._insert(documents)
+        of_kind = documents.c.kind == bindparam("of_kind")
+        this = and_(of_kind, documents.c.name == bindparam("called"))
         self.put_document = text(
             put.on_conflict_do_update(index_elements=["kind", "name"], set_={"body": put.excluded.body})
         )
-        self.document = text(select(documents).where(document))
-        self.documents = text(
-            select(documents)
-            .where(documents.c.kind == bindparam("of_kind"))
-            .order_by(documents.c.created, documents.c.name)
-        )
-        self.drop_document = text(delete(documents).where(document))
-        self.drop_versions = text(delete(prompt_versions).where(prompt_versions.c.name == bindparam("prompt")))
+        self.document = text(select(documents).where(this))
+        self.documents = text(select(documents).where(of_kind).order_by(documents.c.created, documents.c.name))
+        self.drop_document = text(delete(documents).where(this))
