@@ -728,7 +728,7 @@ async def test_a_reader_that_leaves_does_not_end_the_turn_and_another_sees_each_
     mine, _ = agent(["a", "b", "c"])
     session = mine.session()
     seen = []
-    async with aclosing(session.astream("Go.")) as stream:  # type: ignore[type-var]
+    async with aclosing(session.astream("Go.")) as stream:
         async for event in stream:
             seen.append(event)
             if len(seen) == 2:

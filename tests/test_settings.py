@@ -116,6 +116,12 @@ def test_what_is_no_function_is_no_tool(function: Any, says: str) -> None:
         Tool(function)
 
 
+@pytest.mark.parametrize("option", [{"approve": True}, {"isolation": "process"}])
+def test_a_tool_of_the_callers_takes_no_options_of_its_running(option: dict[str, Any]) -> None:
+    with pytest.raises(ToolDefinitionError, match="caller's side"):
+        Tool(ToolDef("ask"), **option)
+
+
 def test_the_decorators_options_count_beside_a_function_too() -> None:
     made: Any = tool(look, timeout=3)  # type: ignore[call-overload]
     assert made.policy.timeout == 3

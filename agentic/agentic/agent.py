@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
@@ -191,17 +191,16 @@ class Agent:
         """Runs one turn in a new session; `turn.session_id` names it. See `Session.arun`."""
         return await self.session().arun(message, images=images, files=files, limits=limits)
 
-    async def astream(
+    def astream(
         self,
         message: Input,
         *,
         images: Sequence[ImageLike] = (),
         files: Sequence[FileLike] = (),
         limits: Limits | None = None,
-    ) -> AsyncIterator[Event]:
+    ) -> AsyncGenerator[Event]:
         """Runs one turn in a new session and yields its events. See `Session.astream`."""
-        async for event in self.session().astream(message, images=images, files=files, limits=limits):
-            yield event
+        return self.session().astream(message, images=images, files=files, limits=limits)
 
     def run(
         self,

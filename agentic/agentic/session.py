@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
@@ -96,21 +96,20 @@ class Session:
         """
         return await self._supervise(self._begin(messages_of(message, images, files), limits, silent))
 
-    async def astream(
+    def astream(
         self,
         message: Input,
         *,
         images: Sequence[ImageLike] = (),
         files: Sequence[FileLike] = (),
         limits: Limits | None = None,
-    ) -> AsyncIterator[Event]:
+    ) -> AsyncGenerator[Event]:
         """Runs one turn and yields its events. Arguments and errors are those of `arun`.
 
         A reader that stops early leaves the turn running; `afollow` takes its events up again.
         """
         messages = messages_of(message, images, files)
-        async for event in self._stream(lambda emit: self._begin(messages, limits, emit)):
-            yield event
+        return self._stream(lambda emit: self._begin(messages, limits, emit))
 
     async def aresume(self, answers: Mapping[str, Any] | None = None) -> Turn:
         """Takes up the turn that waits for the caller, or that a dead process left unfinished.
@@ -128,12 +127,11 @@ class Session:
         """
         return await self._supervise(self._resume(answers or {}, silent))
 
-    async def aresume_stream(self, answers: Mapping[str, Any] | None = None) -> AsyncIterator[Event]:
+    def aresume_stream(self, answers: Mapping[str, Any] | None = None) -> AsyncGenerator[Event]:
         """As `aresume`, yielding events."""
-        async for event in self._stream(lambda emit: self._resume(answers or {}, emit)):
-            yield event
+        return self._stream(lambda emit: self._resume(answers or {}, emit))
 
-    async def afollow(self, after: int = 0) -> AsyncIterator[Event]:
+    def afollow(self, after: int = 0) -> AsyncGenerator[Event]:
         """Yields the events of the turn last streamed by this object, from number `after` on (from 0).
 
         Raises:
@@ -142,8 +140,7 @@ class Session:
         """
         if self._events is None:
             raise TurnPending("No turn was streamed by this session object.")
-        async for event in self._events.follow(after):
-            yield event
+        return self._events.follow(after)
 
     async def acancel(self) -> Turn | None:
         """Ends the open turn without running anything more; open calls are answered.
@@ -395,7 +392,7 @@ class Session:
                 raise StoreError(message, hint="The session goes on from its log with the next turn.") from error
             return ended[0]
 
-    async def _stream(self, turn: Callable[[Emit], Coroutine[Any, Any, Turn]]) -> AsyncIterator[Event]:
+    async def _stream(self, turn: Callable[[Emit], Coroutine[Any, Any, Turn]]) -> AsyncGenerator[Event]:
         log = EventLog()
 
         def add(event: Event) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import suppress
 
 from .types.errors import InvalidInput
@@ -38,7 +38,7 @@ class EventLog:
             self._ended = True
         self._wake()
 
-    async def follow(self, after: int = 0) -> AsyncIterator[Event]:
+    async def follow(self, after: int = 0) -> AsyncGenerator[Event]:
         """Yields every event from number `after` on (they count from 0), as they come.
 
         Raises:

@@ -95,6 +95,8 @@ class Tool:
         self._isolation = isolation
         self._call: _Call | None = None
         if isinstance(function, ToolDef):
+            if approve is not False or isolation is not None:
+                raise ToolDefinitionError(f"{function.name} runs on the caller's side: so would approve and isolation.")
             self.definition = replace(
                 function, name=name or function.name, description=description or function.description
             )
