@@ -64,9 +64,9 @@ def nothing_left_behind() -> Iterator[None]:
     left: list[object] = [record.getMessage() for record in complaints.buffer]
     left += portal_tasks() - tasks
     for thread in set(threading.enumerate()) - threads:
-        thread.join(timeout=2)
-        if thread.is_alive() and not thread.name.startswith(KEPT_THREADS):
-            left.append(thread)
+        if not thread.name.startswith(KEPT_THREADS):
+            thread.join(timeout=2)
+            left += [thread] if thread.is_alive() else []
     left += child_processes() - children
     assert not left, f"This test left behind: {left}"
 

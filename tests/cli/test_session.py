@@ -80,6 +80,8 @@ def test_prompt_show_is_exactly_what_was_sent(trip: Script, agentic: Agentic) ->
     steps = shown(agentic, "trip")["turns"][0]["steps"]
     first = agentic("prompt", "show", "trip", steps[0]["step_id"][:8])
     assert json.loads(first.stdout)["messages"] == trip.requests[0].json["messages"]
+    assert last.stderr == "\n--- the model wrote (end_of_turn):\nYou are welcome.\n"
+    assert first.stderr.endswith('(end_of_message):\nI look.\ncalls weather(city="Lisbon")\n')
     assert agentic("prompt", "show", "trip", steps[1]["step_id"]).exit_code == 2  # a tool execution has none
 
 

@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from agentic.types.content import File, Image, files_of, text_of
 from agentic.types.errors import ConfigError, InvalidInput, ToolError
 from agentic.types.tools import ToolCall
 from agentic_tools.code_interpreter import CodeInterpreter, Result, check, leftovers, toolgroup
+from agentic_tools.code_interpreter.environment import environment
 from agentic_tools.code_interpreter.kernel import Kernel
 from agentic_tools.code_interpreter.launch import Zygote
 from code_interpreter.levels import LEVELS, cpu_seconds
@@ -677,6 +679,69 @@ print('plotted')"""
     (saved,) = [file.save(tmp_path / "out") for file in turn.files]
     assert saved == tmp_path / "out" / "plot.png"
     assert saved.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_entering_waits_for_the_imports(level: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "imported_last.py").write_text("open('imported', 'w').close()")
+    place = environment()
+    place = replace(place, path=(str(tmp_path),), readable=(*place.readable, str(tmp_path)))
+    monkeypatch.setattr("agentic_tools.code_interpreter.interpreter.environment", lambda *_: place)
+    monkeypatch.setattr("agentic_tools.code_interpreter.interpreter.PRELOADED", ("asyncio", "imported_last"))
+
+    async def imported() -> bool:
+        async with CodeInterpreter(isolation=level) as interpreter:
+            zygote = interpreter._engine.zygote
+            assert zygote is not None
+            return (zygote.base / "imported").exists()
+
+    assert asyncio.run(imported())
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_a_script_that_starts_python_will_do(level: Any, tmp_path: Path, light: None) -> None:
+    shim = tmp_path / "python3"
+    shim.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    shim.chmod(0o755)
+
+    async def isolation() -> str:
+        async with CodeInterpreter(str(shim), isolation=level) as interpreter:
+            return (await interpreter.run("1")).isolation
+
+    assert asyncio.run(isolation()) == level
+
+
+def test_a_tree_that_is_too_deep_is_called_so(run: Run) -> None:
+    result = run("import os\nfor _ in range(60): os.mkdir('d'); os.chdir('d')")
+    assert result.status == "reset"
+    assert "nested at most 48 deep" in str(result.error)
+
+
+def test_a_call_takes_files_in_every_form(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("a")
+    (tmp_path / "b.txt").write_text("b")
+    files = [str(tmp_path / "a.txt"), tmp_path / "b.txt", ("c.txt", b"c"), File("d.txt", b"d")]
+    assert run("[open(f'{name}.txt').read() for name in 'abcd']", files=files).value == "['a', 'b', 'c', 'd']"
+    with pytest.raises(InvalidInput, match="Cannot read the file"):
+        run("1", files=[tmp_path / "missing.txt"])
+    for no_list in ("a.txt", {"a.txt": b"a"}):
+        with pytest.raises(ConfigError, match="files is a list"):
+            run("1", files=no_list)
+
+
+def test_figures_are_saved_from_the_turn(tmp_path: Path, light: None) -> None:
+    pytest.importorskip("PIL")
+    code = "from PIL import Image; Image.new('RGB', (2, 2))"
+    model = ScriptedModel([ToolCall("code_interpreter", {"code": code}, "c1"), "There it is."])
+    with Agent(model, tools=["builtin::code_interpreter"], store=None) as agent:
+        turn = agent.run("Draw.")
+    assert turn.images == turn.tool_responses[0].images
+    saved = turn.images[0].save(tmp_path / "new" / "plot.png")
+    assert saved.read_bytes() == turn.images[0].data
+    with pytest.raises(InvalidInput, match="Cannot write"):
+        turn.images[0].save(saved / "below.png")
+    with pytest.raises(InvalidInput, match="fetch http"):
+        Image(url="http://127.0.0.1/a.png").save(tmp_path / "a.png")
 
 
 def test_an_agent_closes_the_interpreter_that_it_made(light: None) -> None:

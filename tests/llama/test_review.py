@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Any
 
 import pytest
 
+from agentic import Tool
 from agentic.llama import StreamParser, encode, parse
 from agentic.types import InvalidInput, ToolDefinitionError
 from agentic.types.errors import ConfigError
@@ -89,8 +91,6 @@ def test_a_deep_dict_is_no_recursion_error() -> None:
 def test_none_is_refused_in_words() -> None:
     nothing: Any = None
     with pytest.raises(ConfigError):
-        encode([], tools=nothing)
-    with pytest.raises(ConfigError):
         encode([], family=nothing)
     with pytest.raises(InvalidInput):
         encode(nothing)
@@ -109,3 +109,43 @@ def test_stack_parameters_become_a_schema(parameters: Any) -> None:
     wanted = encode([], tools=[{"name": "f", "parameters": schema}]).text
     assert encode([], tools=[tool]).text == wanted
     assert parse("[f(1)]", tools=[tool]).tool_calls[0].arguments == {"a": 1}
+
+
+def test_no_tools_and_no_choice_are_none_and_auto() -> None:
+    messages = [{"role": "user", "content": "hello"}]
+    assert encode(messages, tools=None, tool_choice=None) == encode(messages)
+    assert encode(messages, tools=[TOOL], tool_choice=None) == encode(messages, tools=[TOOL])
+
+
+def test_a_tool_is_offered_by_its_definition() -> None:
+    def add(a: int, b: int) -> int:
+        """Adds."""
+        return a + b
+
+    tool = Tool(add)
+    assert encode([], tools=[tool]) == encode([], tools=[tool.definition])
+    message = parse("[add(1, 2)]", tools=[tool])
+    assert message == parse("[add(1, 2)]", tools=[tool.definition])
+    assert message.tool_calls[0].arguments == {"a": 1, "b": 2}
+    function: Any = add
+    for refused in (lambda: encode([], tools=[function]), lambda: parse("", tools=[function])):
+        with pytest.raises((ToolDefinitionError, InvalidInput), match=r"agentic\.Tool\("):
+            refused()
+
+
+def test_today_is_a_date_or_text() -> None:
+    dated = encode([], family="llama3.1", today=date(2025, 3, 5))
+    assert "Today Date: 05 March 2025" in dated.text
+    assert encode([], family="llama3.1", today="2025-03-05") == dated
+    assert "Today Date: the ides of March" in encode([], family="llama3.1", today="the ides of March").text
+    number: Any = 5
+    with pytest.raises(ConfigError, match="today is a date or text, not int"):
+        encode([], family="llama3.1", today=number)
+
+
+@pytest.mark.parametrize("text", ["[f(1, 2)]", '<function=f{"a": 1}</function>', "[f(a={k=v})]", "f(a=1)"])
+def test_what_was_cut_off_is_not_mended(text: str) -> None:
+    assert parse(text, tools=[TOOL]).tool_calls[0].repaired
+    cut = parse(text, tools=[TOOL], stop_reason="out_of_tokens")
+    assert not cut.tool_calls
+    assert "cut off in a call of f, which was not run" in cut.notes[0]

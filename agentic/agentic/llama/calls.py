@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 from ..types.errors import InvalidInput
 from ..types.tools import BUILTIN_TOOLS, ToolDef
-from .intake import schema_of
+from .intake import WRAP, ToolLike, defined, schema_of
 from .literals import read_object
 from .values import Frame
-
-ToolLike: TypeAlias = ToolDef | Mapping[str, Any] | str
 
 CODE_INTERPRETER: Final = "code_interpreter"
 CALL_KEYS: Final = frozenset({"type", "name", "function", "parameters", "arguments", "params", "args", "id"})
@@ -27,8 +25,8 @@ class Toolbox:
     """The tools that a request offered.
 
     Args:
-        tools: Definitions, mappings with `name` and `parameters` (bare or under `function`), or names. None says that
-            the tools are not known: then every name counts as known.
+        tools: Definitions, objects that have one, mappings with `name` and `parameters` (bare or under `function`), or
+            names. None says that the tools are not known: then every name counts as known.
 
     Raises:
         InvalidInput: It is no list, or an entry is no tool or has no name.
@@ -39,7 +37,7 @@ class Toolbox:
             raise InvalidInput("tools is a list of tools.")
         self.open = tools is None
         self.schemas: dict[str, Mapping[str, Any]] = {}
-        for tool in tools or ():
+        for tool in map(defined, tools or ()):
             name: object
             schema: object = None
             if isinstance(tool, str):
@@ -47,10 +45,9 @@ class Toolbox:
             elif isinstance(tool, ToolDef):
                 name, schema = tool.name, tool.parameters
             else:
-                entry: object = tool
-                inner = entry.get("function", entry) if isinstance(entry, Mapping) else None
+                inner = tool.get("function", tool) if isinstance(tool, Mapping) else None
                 if not isinstance(inner, Mapping):
-                    raise InvalidInput("A tool is a ToolDef, a dict or a name.")
+                    raise InvalidInput("A tool is a ToolDef, a dict or a name.", hint=WRAP)
                 name, schema = inner.get("name", inner.get("tool_name")), schema_of(inner.get("parameters"))
             if not isinstance(name, str) or not name:
                 raise InvalidInput("Every tool needs a name.")

@@ -19,7 +19,8 @@ from typing import Final, Literal
 from ..types.errors import InvalidInput
 from ..types.messages import AssistantMessage, StopReason
 from . import special
-from .calls import Toolbox, ToolLike
+from .calls import Toolbox
+from .intake import ToolLike
 from .machine import Delta, Machine
 
 Mode = Literal["lenient", "strict"]

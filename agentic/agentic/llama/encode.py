@@ -26,7 +26,7 @@ from ..types.messages import AssistantMessage, Message, StopReason, SystemMessag
 from ..types.tools import BUILTIN_TOOLS, ToolCall, ToolDef, ToolResponse
 from .families import Family, ToolFormat
 from .instructions import KNOWLEDGE_DATE, date_text, definitions, describe, tool_choice_hint
-from .intake import message_of, tool_of
+from .intake import ToolLike, message_of, tool_of
 from .memo import Memo
 from .meta import meta_body
 from .prompt import Block, Control, Prompt, Segment
@@ -34,7 +34,6 @@ from .special import BEGIN_OF_TEXT, END_HEADER, END_OF_TEXT, EOM, EOT, IMAGE, PY
 from .writing import builtin_call, code_of, custom_calls
 
 MessageLike: TypeAlias = Message | Mapping[str, Any]
-ToolLike: TypeAlias = ToolDef | Mapping[str, Any] | str
 
 _BEGIN, _EOT, _EOM, _TAG, _IMAGE = map(Control, (BEGIN_OF_TEXT, EOT, EOM, PYTHON_TAG, IMAGE))
 _REMEMBERED_CHARACTERS = 16_000_000
@@ -55,9 +54,9 @@ def encode(
     messages: Sequence[MessageLike],
     *,
     family: str = Family.LLAMA3_2,
-    tools: Sequence[ToolLike] = (),
+    tools: Sequence[ToolLike] | None = (),
     tool_format: str | None = None,
-    tool_choice: str = "auto",
+    tool_choice: str | None = "auto",
     today: date | str | None = None,
     date_lines: bool | None = None,
     meta_compat: bool = False,
@@ -70,10 +69,11 @@ def encode(
     Args:
         messages: In order; a system message, if any, first. Dicts with a role and a content will do.
         family: A `Family`, its name, or a model's name.
-        tools: Definitions, or names of built-in tools.
+        tools: Definitions, objects that have one (`agentic.Tool(function)`), or names of built-in tools. None is none.
         tool_format: `json`, `function_tag` or `python_list`; None is the family's default.
-        tool_choice: `auto`, `required`, `none` (the tools are left out), or the name of the tool to call.
-        today: For the date lines; None writes the date of Meta's documents, never the clock's.
+        tool_choice: `auto` (also None), `required`, `none` (the tools are left out), or the name of the tool to call.
+        today: For the date lines: a date, or text (`2025-03-05` is written as a date is). None writes the date of
+            Meta's documents, never the clock's.
         date_lines: Whether the system message says the dates; None is the family's habit.
         meta_compat: Writes the messages as `llama-models` does, token for token and defects included. Without tools
             and dates the result is that of its `ChatFormat.encode_dialog_prompt`; with them the system message is laid
@@ -88,7 +88,8 @@ def encode(
     if isinstance(messages, str | Mapping) or not isinstance(messages, Iterable):
         raise InvalidInput("encode takes a list of messages.")
     kind = Family.of(family)
-    offered = _offered(tools, tool_choice)
+    tool_choice = "auto" if tool_choice is None else tool_choice
+    offered = _offered(() if tools is None else tools, tool_choice)
     if kind.base:
         return _base_prompt(messages, kind, offered)
     bare = meta_compat and not offered

@@ -5,11 +5,12 @@ Names, descriptions and schemas come from outside: they are written as JSON, so 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any
 
-from ..types.errors import CodecError, ToolDefinitionError
+from ..types.errors import CodecError, ConfigError, ToolDefinitionError
 from ..types.tools import ToolDef
 from .families import ToolFormat
 from .writing import json_text
@@ -107,7 +108,16 @@ def tool_choice_hint(choice: str) -> str:
 
 
 def date_text(day: date | str | None) -> str:
-    """A date as Meta's prompts write it, `05 March 2025`, whatever the locale; text is taken as it is."""
+    """A date as Meta's prompts write it, `05 March 2025`, whatever the locale; other text is taken as it is.
+
+    Raises:
+        ConfigError: It is neither a date nor text.
+    """
+    if isinstance(day, str):
+        with contextlib.suppress(ValueError):
+            day = date.fromisoformat(day)
+    if not isinstance(day, date | str | None):
+        raise ConfigError(f"today is a date or text, not {type(day).__name__}.")
     if isinstance(day, date):
         return f"{day.day:02d} {_MONTHS[day.month - 1]} {day.year}"
     return day or TODAY

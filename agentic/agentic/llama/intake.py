@@ -8,7 +8,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol, TypeAlias
 
 from ..types.content import Content, File, Image, Part, Text, images_of, text_of
 from ..types.errors import ConfigError, InvalidInput, ToolDefinitionError
@@ -16,6 +16,19 @@ from ..types.messages import AssistantMessage, Message, StopReason, SystemMessag
 from ..types.tools import BUILTIN_TOOLS, ToolCall, ToolDef, ToolResponse
 from .coerce import ALIASES
 
+
+class HasDefinition(Protocol):
+    """Anything that says how it is described to a model: an `agentic.Tool`, the code interpreter."""
+
+    @property
+    def definition(self) -> ToolDef:
+        """How it is described to a model."""
+
+
+ToolLike: TypeAlias = ToolDef | HasDefinition | Mapping[str, Any] | str
+"""A definition, what has one, a dict (OpenAI's wrapped form too), or a name."""
+
+WRAP = "Wrap a function first: agentic.Tool(function)."
 _JSON_TYPES = ("string", "number", "integer", "boolean", "array", "object", "null")
 _NAME = re.compile(r"[A-Za-z_][\w.-]{0,127}", re.ASCII)
 
@@ -48,12 +61,13 @@ def message_of(value: object) -> Message:
 
 
 def tool_of(value: object) -> ToolDef:
-    """A tool's definition from one, from a dict (OpenAI's wrapped form too), or from a built-in's name.
+    """A tool's definition from one, from what has one, from a dict, or from a built-in's name.
 
     Raises:
         ConfigError: A name alone that is no built-in's.
         ToolDefinitionError: Its name or a field cannot be used.
     """
+    value = defined(value)
     match value:
         case ToolDef():
             tool = value
@@ -66,7 +80,10 @@ def tool_of(value: object) -> ToolDef:
         case Mapping():
             tool = _tool_from_dict(value)
         case _:
-            raise ToolDefinitionError(f"A tool is a ToolDef, a dict or a built-in's name, not {type(value).__name__}.")
+            raise ToolDefinitionError(
+                f"A tool is a ToolDef, a dict or a built-in's name, not {type(value).__name__}.",
+                hint=WRAP,
+            )
     name: object = tool.name
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise ToolDefinitionError(
@@ -74,6 +91,12 @@ def tool_of(value: object) -> ToolDef:
             hint="Use letters, digits, '_', '-' and '.', beginning with a letter or '_', 128 characters at most.",
         )
     return tool
+
+
+def defined(value: object) -> object:
+    """The definition of what has one; anything else as it is."""
+    definition = getattr(value, "definition", None)
+    return definition if isinstance(definition, ToolDef) else value
 
 
 def _tool_from_dict(value: Mapping[str, Any]) -> ToolDef:

@@ -20,7 +20,7 @@ when more text is needed to decide; that rest is bounded, so reading stays linea
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Final, TypeAlias
 
@@ -476,10 +476,19 @@ class Machine:
             self._end_broken()
         elif self._state == self._ignored and (rest := "".join(self._left_out).strip()):
             self._note(f"Text after the call was left out: {rest[:_SHOWN]}")
-        calls = tuple(self._calls)
-        if stop is StopReason.OUT_OF_TOKENS:
-            calls = tuple(replace(call, error=call.error or CUT_OFF) for call in calls)
+        calls = tuple(self._calls) if stop is not StopReason.OUT_OF_TOKENS else tuple(self._none_run())
         return AssistantMessage("".join(self._content), calls, stop or StopReason.END_OF_TURN, tuple(self._notes))
+
+    def _none_run(self) -> Iterator[ToolCall]:
+        """The calls of a reply that was cut off, each with an error; one that only mending made a call is told of."""
+        for call in self._calls:
+            if call.repaired:
+                self._note_cut_off(call.name, call.raw)
+            else:
+                yield replace(call, error=call.error or CUT_OFF)
+
+    def _note_cut_off(self, name: str, written: str) -> None:
+        self._note(f"The reply was cut off in a call of {name}, which was not run: {written[:_SHOWN]}")
 
     def _end_inside_call(self, stop: StopReason | None) -> StopReason | None:
         call, run = self._call, self._run
@@ -489,8 +498,7 @@ class Machine:
             return stop
         name = call.written_name
         if (cut or stop is None) and (run.tagged or (not run.whole and self._tools.offers(name))):
-            written = (call.raw + self._buffer)[:_SHOWN]
-            self._note(f"The reply was cut off in a call of {name or 'a tool'}, which was not run: {written}")
+            self._note_cut_off(name or "a tool", call.raw + self._buffer)
             self._commit()
             return StopReason.OUT_OF_TOKENS
         self._fail("it has no end")

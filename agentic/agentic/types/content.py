@@ -100,6 +100,19 @@ class Image:
             return self.url or ""
         return f"data:{self.media_type};base64,{base64.b64encode(self.data).decode('ascii')}"
 
+    def save(self, path: str | Path) -> Path:
+        """Writes it to a file, in the place of an older one; folders are made if need be.
+
+        Returns:
+            Where it is.
+
+        Raises:
+            InvalidInput: It cannot be written there, or only its URL is known.
+        """
+        if self.data is None:
+            raise InvalidInput(f"The bytes of this image are not here: fetch {self.url}.")
+        return _write(Path(path), self.data)
+
     def __repr__(self) -> str:
         what = repr(self.url) if self.data is None else f"{len(self.data)} bytes"
         return f"Image({what}, {self.media_type or 'unknown type'})"
@@ -158,13 +171,7 @@ class File:
         Raises:
             InvalidInput: It cannot be written there.
         """
-        path = Path(folder) / self.name
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(self.data)
-        except OSError as error:
-            raise InvalidInput(f"Cannot write {str(path)!r}: {error.strerror or error}.") from None
-        return path
+        return _write(Path(folder) / self.name, self.data)
 
     def __repr__(self) -> str:
         return f"File({self.name!r}, {len(self.data)} bytes)"
@@ -284,6 +291,15 @@ def _read(path: Path, what: str, most: int) -> bytes:
     if len(data) > most:
         raise InvalidInput(f"{path} is larger than {most:,} bytes.")
     return data
+
+
+def _write(path: Path, data: bytes) -> Path:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    except OSError as error:
+        raise InvalidInput(f"Cannot write {str(path)!r}: {error.strerror or error}.") from None
+    return path
 
 
 def storable(value: Any, depth: int = 64) -> Any:

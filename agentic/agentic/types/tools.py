@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal, TypeAlias
 
-from .content import Content, File, files_of, text_of
+from .content import Content, File, Image, files_of, images_of, text_of
 
 BUILTIN_TOOLS = ("brave_search", "wolfram_alpha", "photogen", "code_interpreter")
 """Tool names that Llama 3.1 and later were trained on (Meta's prompt-format document); their calls have a form of
@@ -109,3 +109,8 @@ class ToolResponse:
     def files(self) -> tuple[File, ...]:
         """The files that the tool wrote: `response.files[0].save("folder")`."""
         return files_of(self.content)
+
+    @property
+    def images(self) -> tuple[Image, ...]:
+        """The images that the tool returned: `response.images[0].save("plot.png")`."""
+        return images_of(self.content)

@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any, Literal
 
 from .citations import Citation, cited, numbered
-from .content import File
+from .content import File, Image
 from .errors import InvalidInput
 from .messages import AssistantMessage, Message
 from .sampling import Usage, positive, whole
@@ -148,6 +148,11 @@ class Turn:
     def files(self) -> tuple[File, ...]:
         """The files that tools wrote, in order: `for file in turn.files: file.save("folder")`."""
         return tuple(file for response in self.tool_responses for file in response.files)
+
+    @property
+    def images(self) -> tuple[Image, ...]:
+        """The images that tools returned, such as figures, in order: `turn.images[0].save("plot.png")`."""
+        return tuple(image for response in self.tool_responses for image in response.images)
 
     @property
     def sources(self) -> tuple[Mapping[str, Any], ...]:

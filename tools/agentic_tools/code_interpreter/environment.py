@@ -69,6 +69,7 @@ def environment(python: str | None = None, packages: tuple[str, ...] = ()) -> En
         raise ConfigError(f"{chosen} does not run as a Python: {error}.") from None
     if version < [3, 11]:
         raise ConfigError(f"{chosen} is Python {version[0]}.{version[1]}; the code interpreter needs 3.11 or later.")
+    chosen = programs[0] or chosen  # a version manager's script on the PATH could not start it in the jail
     extra = (str(_installed(chosen, packages)),) if packages else ()
     readable = dict.fromkeys(path for path in (*extra, *paths, *_SYSTEM) if Path(path).exists())
     return Environment(chosen, tuple(readable), tuple(path for path in programs if Path(path).exists()), extra)

@@ -24,7 +24,7 @@ from .launch import ALLOW_UNJAILED, ELSEWHERE, PRELOADED, Level, TooManyFiles, Z
 from .limits import Limits
 from .result import Result, clean, ending, result_of
 from .seatbelt import SeatbeltInterpreter
-from .tool import InterpreterTool, check_code, limits_of
+from .tool import InterpreterTool, check_code, limits_of, read
 
 _RULES = "There is no network, and no other process can be started."
 _START_SECONDS = 60.0
@@ -35,7 +35,7 @@ class CodeInterpreter(InterpreterTool):
     """Runs Python in a jail, with state that stays from call to call. Also a tool for agents, `code_interpreter`.
 
     Used by itself it has one session; as a tool, one for each of the agent's. Its processes start with the first
-    call, or with `async with`.
+    call, or with `async with`, which waits until they have imported what is imported beforehand.
 
     Args:
         python: The interpreter that runs the code, with what is installed beside it; default: this one.
@@ -77,7 +77,7 @@ class CodeInterpreter(InterpreterTool):
         self._engine = Engine(self.limits.keep, int(self.limits.waiting))
         self._finalizer = weakref.finalize(self, Engine.close, self._engine)
 
-    async def run(self, code: str, *, session: str = "", files: Sequence[File] = ()) -> Result:
+    async def run(self, code: str, *, session: str = "", files: Sequence[FileLike] = ()) -> Result:
         """Runs code in a session; the first call of a name begins one.
 
         A cancelled call is interrupted like one that takes too long, and has ended when this raises.
@@ -85,14 +85,14 @@ class CodeInterpreter(InterpreterTool):
         Args:
             code: Python.
             session: Its name.
-            files: Files that it needs; each is put into the session's folder once.
+            files: Files that it needs: paths, or names with bytes; each is put into the session's folder once.
 
         Raises:
             ConfigError: There is no isolation here.
-            InvalidInput: `code` is no text.
+            InvalidInput: `code` is no text, or a file cannot be read.
         """
         check_code(code)
-        return await cancellable(lambda stop: self._run(session, code, files, stop))
+        return await cancellable(lambda stop: self._run(session, code, read(files), stop))
 
     async def put(self, name: str, source: bytes | str | Path, *, session: str = "") -> None:
         """Puts a file into a session's folder: its bytes, or the path of one to copy.
@@ -211,7 +211,7 @@ class CodeInterpreter(InterpreterTool):
         self._engine.close()
 
     async def __aenter__(self) -> CodeInterpreter:
-        await cancellable(lambda _: self._engine.running(self._launch))
+        await cancellable(lambda _: self._engine.running(self._launch).wait())
         return self
 
     async def __aexit__(

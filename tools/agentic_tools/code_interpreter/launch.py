@@ -162,6 +162,14 @@ class Zygote:
             os.set_blocking(descriptor, False)
         return Started(handles[0], pid, *ours)
 
+    def wait(self) -> None:
+        """Returns when everything was imported. One that does not say so is ended: the next call starts another."""
+        with self._lock:
+            try:
+                self._ask({"op": "ready"})
+            except (OSError, ValueError):
+                self.end()
+
     def ended(self, pid: int) -> int | None:
         """The wait status of a session that has ended, or None when nobody knows."""
         with self._lock, contextlib.suppress(OSError, ValueError):

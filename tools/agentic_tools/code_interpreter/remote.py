@@ -24,7 +24,7 @@ from agentic.types.errors import InvalidInput, ToolError
 from .e2b import Broken, Client, Gone, Sandbox, connect
 from .kernel import Printed
 from .result import Result, Status, clean
-from .tool import InterpreterTool, check_code, limits_of
+from .tool import InterpreterTool, check_code, limits_of, read
 
 _ANSWER_SECONDS = 30.0
 """How long the service may keep still outside of a running call."""
@@ -105,7 +105,7 @@ class RemoteCodeInterpreter(InterpreterTool):
         self._life = math.ceil(self._busy + self.limits.idle / 2)  # so not every call must prolong it
         self._sessions: dict[str, _Session] = {}
 
-    async def run(self, code: str, *, session: str = "", files: Sequence[File] = ()) -> Result:
+    async def run(self, code: str, *, session: str = "", files: Sequence[FileLike] = ()) -> Result:
         """Runs code in a session; the first call of a name begins one.
 
         A call that takes too long, breaks off or is cancelled ends its machine (status `reset`). One whose machine
@@ -114,7 +114,7 @@ class RemoteCodeInterpreter(InterpreterTool):
         Args:
             code: Python.
             session: Its name.
-            files: Files that it needs; each is put into the session's folder once.
+            files: Files that it needs: paths, or names with bytes; each is put into the session's folder once.
 
         Raises:
             ConfigError: There is no key.
@@ -122,8 +122,9 @@ class RemoteCodeInterpreter(InterpreterTool):
             ToolError: The service refuses, fails or cannot be reached; the message says what to do.
         """
         check_code(code)
+        given = read(files)
         async with self._held(session) as held, self._connected() as client:
-            return await self._run(client, held, code, (*self._files, *files))
+            return await self._run(client, held, code, (*self._files, *given))
 
     async def put(self, name: str, source: bytes | str | Path, *, session: str = "") -> None:
         """Puts a file into a session's folder: its bytes, or the path of one to copy.

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from agentic.types.content import File, Image, safe_name, unused_name
 
+from .folder import MAX_DEPTH
 from .kernel import Outcome, Reason
 from .limits import Limits
 
@@ -121,7 +122,7 @@ def _why(reason: Reason | None, limits: Limits, ended: str) -> str:
         case "disk":
             return (
                 f"The code was stopped: its folder may hold {limits.folder_size >> 20} MiB in {limits.folder_files:,} "
-                "files. The folder was emptied."
+                f"files, nested at most {MAX_DEPTH} deep. The folder was emptied."
             )
         case "died":
             return f"The interpreter's process is gone. {ended}"

@@ -33,7 +33,7 @@ from .kernel import Outcome, Printed, Reason, decode, whole_frame
 from .launch import ELSEWHERE
 from .limits import Limits
 from .result import Result, clean, ending, result_of
-from .tool import InterpreterTool, check_code, limits_of
+from .tool import InterpreterTool, check_code, limits_of, read
 
 _START_SECONDS = 30.0
 _PIECE = 1 << 16
@@ -148,12 +148,13 @@ class SeatbeltInterpreter(InterpreterTool):
         self._base: tuple[Path, int] | None = None
         self._sessions: dict[str, _Session] = {}
 
-    async def run(self, code: str, *, session: str = "", files: Sequence[File] = ()) -> Result:
+    async def run(self, code: str, *, session: str = "", files: Sequence[FileLike] = ()) -> Result:
         """See `CodeInterpreter.run`."""
         check_code(code)
+        given = read(files)
         async with self._held(session) as held:
             notes = await self._ready(held)
-            for file in (*self._files, *files):
+            for file in (*self._files, *given):
                 if file not in held.placed:
                     notes += await self._place(held, file)
                     held.placed.add(file)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from agentic.llama import code_result
@@ -31,21 +32,19 @@ class InterpreterTool(ABC):
     """
 
     def __init__(self, limits: Limits, files: Sequence[FileLike], seconds: float, rules: str) -> None:
-        if isinstance(files, str | File):
-            raise ConfigError("files is a list.")
         self.limits = limits
         self.policy = ToolPolicy(timeout=limits.timeout + limits.grace + seconds, parallel=False)
         self.definition = ToolDef("code_interpreter", f"{_DESCRIPTION} {rules}".strip(), _PARAMETERS)
-        self._files = tuple(map(File.of, files))
+        self._files = read(files)
 
     @abstractmethod
-    async def run(self, code: str, *, session: str = "", files: Sequence[File] = ()) -> Result:
+    async def run(self, code: str, *, session: str = "", files: Sequence[FileLike] = ()) -> Result:
         """Runs code in a session; the first call of a name begins one.
 
         Args:
             code: Python.
             session: Its name.
-            files: Files that it needs; each is put into the session's folder once.
+            files: Files that it needs: paths, or names with bytes; each is put into the session's folder once.
         """
 
     async def invoke(self, arguments: Mapping[str, Any], context: ToolContext) -> ToolOutput:
@@ -54,6 +53,18 @@ class InterpreterTool(ABC):
         if not isinstance(code, str) or set(arguments) != {"code"}:
             raise ToolError("The arguments do not fit: there is one, `code`, a string.")
         return _as_output(await self.run(code, session=f"agent {context.session_id}", files=context.attachments))
+
+
+def read(files: Sequence[FileLike]) -> tuple[File, ...]:
+    """Files from what a caller passed for them.
+
+    Raises:
+        ConfigError: It is no list.
+        InvalidInput: One cannot be read.
+    """
+    if isinstance(files, str | bytes | Path | File | Mapping):
+        raise ConfigError("files is a list.", hint="Of paths, or of names with bytes: [('sales.csv', b'…')].")
+    return tuple(map(File.of, files))
 
 
 def limits_of(timeout: float, given: Mapping[str, Any]) -> Limits:

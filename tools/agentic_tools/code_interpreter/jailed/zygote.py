@@ -1,8 +1,9 @@
 """The process that has imported everything, and forks one locked-in process for each session.
 
 It talks with the host over a SEQPACKET socket, one JSON object in a message. The first message configures it, and
-the answer says whether the jail works here. Then `start` (with four pipe ends) forks a session and answers with its
-pidfd; `end` says how one has ended. When the host goes, however it goes, the socket closes, and everything ends.
+the answer says whether the jail works here. Then it imports, and answers: `ready`; `start` (with four pipe ends)
+forks a session and gives its pidfd; `end` says how one has ended. When the host goes, however it goes, the socket
+closes, and everything ends.
 """
 
 # Descriptors and flags are what matters here; pathlib has none.
@@ -93,6 +94,9 @@ class _Zygote:
                 os.kill(pid, signal.SIGKILL)
 
     def _answer(self, message: dict[str, Any], pipes: list[int]) -> None:
+        if message["op"] == "ready":
+            self.host.send(b"{}")
+            return
         if message["op"] == "end":
             pid = message["pid"]
             status = self.ended.pop(pid, None)
