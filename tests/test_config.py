@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from agentic.config import read_config
 from agentic.stack import Stack
+from agentic.testing import ScriptedModel
 from agentic.types import ConfigError
 
 
@@ -46,6 +48,13 @@ WRONG = [
         "models:\n  a:\n    model: x/y\n    endpont: z\n",
         r"line 4: there is no key 'models\.a\.endpont'; did you mean 'endpoint'\?",
     ),
+    ("models:\n  a: opneai/m\n", r"line 2: Nothing called 'opneai' .* Did you mean 'openai'\?"),
+    ("models:\n  a: m\n", r"line 2: a model is named provider/model, not 'm'"),
+    ("toolgroups:\n- builtin::websaerch\n", r"line 2: Nothing .* Did you mean 'builtin::websearch'\?"),
+    ("shields:\n  a: llama_gaurd\n", r"line 2: Nothing .* Did you mean 'llama_guard'\?"),
+    ("banks:\n  a:\n    kind: vectr\n", r"line 3: a memory bank is vector, .* not 'vectr'"),
+    ("prompts:\n  a: Hi {{x}}.\n", r"line 2: The template names 'x'"),
+    ("prompts:\n  a b: Hi.\n", r"line 2: A prompt's name is letters"),
     ("models:\n  a:\n    model: ''\n", r"line 3: models\.a\.model: string should have at least 1 character"),
     ("models:\n  a: {}\n", r"line 2: models\.a\.model: field required"),
     ("models: [1]\n", r"line 1: models: input should be a valid dictionary"),
@@ -71,3 +80,20 @@ def test_a_missing_file_and_a_missing_model_are_told(tmp_path: Path) -> None:
 def test_yaml_cannot_build_objects(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="not valid YAML"):
         read_config(write(tmp_path, "store: !!python/object/apply:os.getcwd []\n"))
+
+
+def test_prompts_of_the_file_become_versions(tmp_path: Path) -> None:
+    text = "prompts:\n  short: Be brief.\n  greeter: {template: '%s {{who}}.', variables: [who]}\n"
+
+    def built(greeting: str, prompt: str, **options: Any) -> str:
+        stack = Stack.from_config(write(tmp_path, text % greeting))
+        options = {"store": tmp_path / "s.db", **options}
+        with Stack(stack.config, models={"default": ScriptedModel()}).agent(prompt=prompt, **options) as agent:
+            return f"{agent.describe()['prompt']}: {agent.describe()['instructions']}"
+
+    ada = {"who": "Ada"}
+    assert built("Greet", "greeter", variables=ada) == "greeter@1: Greet Ada."
+    assert built("Greet", "short") == "short@1: Be brief."
+    assert built("Hail", "greeter", variables=ada) == "greeter@2: Hail Ada."
+    assert built("Greet", "greeter", variables=ada) == "greeter@2: Hail Ada."  # the store has that text; see rollback
+    assert built("Hail", "greeter", variables=ada, store=None) == "greeter@1: Hail Ada."

@@ -225,6 +225,14 @@ def test_error_leaves_nothing_out() -> None:
         assert session.run("c").text == "two"
 
 
+def test_error_holds_for_an_estimate_too() -> None:
+    session = Agent(ScriptedModel(["one", "two"]), store=None, overflow="error", context_tokens=100).session()
+    session.run("a" * 200)
+    with pytest.raises(ContextOverflow, match=r"about \d+ tokens; the context holds 100"):
+        session.run("b" * 200)
+    assert len(session.turns) == 2
+
+
 def test_a_given_context_outweighs_the_providers() -> None:
     model = Small(["x"] * 10, 100_000)
     session = Agent(model, store=None, context_tokens=200).session()

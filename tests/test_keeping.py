@@ -14,6 +14,7 @@ import pytest
 from agentic import Agent, ToolCall
 from agentic.retention import Pruned, prune
 from agentic.store import MemoryStore, Store, open_store
+from agentic.store.chain import ZERO, link
 from agentic.testing import ScriptedModel
 from agentic.transfer import export_session, import_sessions
 from agentic.types import InvalidInput, NotFound, ToolDef, TurnStatus
@@ -262,7 +263,6 @@ def test_what_was_altered_on_the_way_is_refused(damage: str) -> None:
 
 def forged(name: str, bodies: list[bytes]) -> list[bytes]:
     """An exported session whose hashes are right: whoever forges a log can compute them."""
-    from agentic.store.chain import ZERO, link
 
     digest, lines = ZERO, []
     for seq, body in enumerate(bodies, 1):
@@ -282,6 +282,20 @@ def test_a_log_that_no_turn_could_have_written_is_refused() -> None:
     lines = forged("x", bodies_of(store, "a")[2:3])
     with pytest.raises(InvalidInput, match="Line 2: record 1 of session 'x' cannot stand there: A turn begins"):
         asyncio.run(import_sessions(MemoryStore(), lines))
+
+
+def test_what_a_newer_version_wrote_is_refused_not_dropped() -> None:
+    store = MemoryStore()
+    talked(store, "a")
+    head, *rows = asyncio.run(lines_of(store, "a"))
+    previous = ZERO
+    for seq, row in enumerate(rows, 1):
+        body = row.partition(b'"record":')[2].rstrip()[:-1].replace(b'"role":"user"', b'"role":"user","mood":"good"')
+        previous = link(previous, seq, body)
+        rows[seq - 1] = b'{"seq":%d,"hash":"%s","record":%s}\n' % (seq, previous.hex().encode(), body)
+    about = json.dumps({**json.loads(head), "head": previous.hex()}).encode()
+    with pytest.raises(InvalidInput, match=r"Line 2: .* does not know 'input_messages\.mood'"):
+        asyncio.run(import_sessions(MemoryStore(), [about, *rows]))
 
 
 @pytest.mark.parametrize(

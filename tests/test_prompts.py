@@ -330,6 +330,10 @@ def test_the_command_sets_shows_compares_and_rolls_back(agentic: Callable[..., A
     assert "-Greet {{who}}.\n+Greet kindly." in agentic("diff", "greeter").stdout
     assert json.loads(agentic("diff", "greeter", "--json").stdout)["name"] == "greeter"
     assert json.loads(agentic("rollback", "greeter", "--json").stdout)["ref"] == "greeter@1"
+    assert agentic("diff", "greeter@2", "greeter@1").stdout.startswith("--- greeter@2\n+++ greeter@1\n")
+    agentic("diff", "greeter@2", "other@1", code=2)
+    assert "greeter@2 is the default" in agentic("rollback", "greeter@2").stderr
+    assert "greeter@1 is the default" in agentic("rollback", "greeter@1").stderr
     assert agentic("ls").stdout.startswith("greeter@1\tdefault\t")
     assert [one["ref"] for one in json.loads(agentic("ls", "greeter", "--json").stdout)] == ["greeter@1", "greeter@2"]
     assert "not the default" in agentic("set", "greeter", "--no-default", stdin="Third").stderr

@@ -24,6 +24,8 @@ banks:                                      # memory: bank::docs for an agent's 
 shields:                                    # for a server's clients: their name, and what is behind it
   meta-llama/Llama-Guard-3-8B: llama_guard::guard  # a guard that is a model of this file
 toolgroups: [builtin::websearch, mcp::files]  # what a server offers; left out: everything
+prompts:                                    # each a version in the store: Agent(prompt="greeter", variables={…})
+  greeter: {template: "You greet {{person}}.", variables: [person]}
 server: {port: 8321}                        # agentic serve
 ```
 
@@ -42,12 +44,15 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
-from .types.errors import ConfigError
+from . import plugins
+from .types.errors import ConfigError, InvalidInput
+from .types.prompts import Prompt
 from .types.tools import ToolStrategy
 
 _ENV = re.compile(r"\$\{env\.([A-Za-z_][A-Za-z0-9_]*)(?::=([^}]*))?\}")
+BANK_KINDS = ("vector", "keyword", "keyvalue", "graph")
 
 
 class _Strict(BaseModel):
@@ -121,6 +126,20 @@ class BankConfig(_Strict):
     model: str | None = None
 
 
+class PromptConfig(_Strict):
+    """One prompt. A text that the store has no version of becomes the next one, and the default.
+
+    Attributes:
+        template: The text; `{{name}}` stands for a variable.
+        variables: The names of the variables.
+        note: Why this version was made.
+    """
+
+    template: str
+    variables: list[str] = []
+    note: str = ""
+
+
 class ServerConfig(_Strict):
     """What `agentic serve` does.
 
@@ -167,6 +186,7 @@ class Config(_Strict):
         shields: Shields by the ids that a server's clients use, each with its id here, such as `llama_guard`;
             `llama_guard::NAME` is a guard on one of `models`.
         toolgroups: The toolgroups that a server offers; default: all that are installed.
+        prompts: Prompts by their names, added to the store by a server and by `Stack.agent(prompt=…)`.
         server: What `agentic serve` does.
     """
 
@@ -176,14 +196,16 @@ class Config(_Strict):
     banks: dict[str, BankConfig] = {}
     shields: dict[str, str] = {}
     toolgroups: list[str] | None = None
+    prompts: dict[str, PromptConfig] = {}
     server: ServerConfig = ServerConfig()
 
-    @field_validator("models", mode="before")
+    @field_validator("models", "prompts", mode="before")
     @classmethod
-    def _short_form(cls, models: Any) -> Any:
-        if not isinstance(models, dict):
-            return models
-        return {name: {"model": given} if isinstance(given, str) else given for name, given in models.items()}
+    def _short_form(cls, section: Any, info: ValidationInfo) -> Any:
+        if not isinstance(section, dict):
+            return section
+        key = "model" if info.field_name == "models" else "template"
+        return {name: {key: given} if isinstance(given, str) else given for name, given in section.items()}
 
 
 _CURRENT: ContextVar[Config] = ContextVar("agentic_config")
@@ -238,9 +260,55 @@ def read_config(path: str | Path) -> Config:
     if not isinstance(data, dict):
         raise ConfigError(f"{path} must hold keys and values, not {type(data).__name__}.")
     try:
-        return Config.model_validate(_with_environment(data, (), lines, path))
+        config = Config.model_validate(_with_environment(data, (), lines, path))
     except ValidationError as error:
         raise ConfigError("\n".join(_problem(item, lines, path) for item in error.errors())) from None
+    if wrong := [f"{path}, line {_line(at, lines)}: {problem}" for at, problem in _misnamed(config)]:
+        raise ConfigError("\n".join(wrong))
+    return config
+
+
+def _misnamed(config: Config) -> Iterator[tuple[tuple[Any, ...], str]]:
+    """What names something that there is not, with its place."""
+    named: list[tuple[tuple[Any, ...], plugins.Group, str]] = [
+        *(
+            (("models", name), "inference", model.model.partition("/")[0])
+            for name, model in config.models.items()
+            if "/" in model.model
+        ),
+        *((("shields", name), "shields", shield) for name, shield in config.shields.items() if _is_id(shield, config)),
+        *((("toolgroups", place), "tools", group) for place, group in enumerate(config.toolgroups or ())),
+    ]
+    for name, model in config.models.items():
+        if not all(model.model.partition("/")):
+            yield ("models", name), f"a model is named provider/model, not {model.model!r}."
+    for at, kind, name in named:
+        try:
+            plugins.check(kind, name)
+        except ConfigError as error:
+            yield at, str(error)
+    for name, bank in config.banks.items():
+        if bank.kind not in BANK_KINDS:
+            yield ("banks", name, "kind"), f"a memory bank is {', '.join(BANK_KINDS)}, not {bank.kind!r}."
+    for name, prompt in config.prompts.items():
+        try:
+            prompt_of(name, prompt)
+        except InvalidInput as error:
+            yield ("prompts", name), str(error)
+
+
+def _is_id(shield: str, config: Config) -> bool:
+    """Whether it can only be a shield's id: a guard may be named by its model, too."""
+    return re.fullmatch(r"\w+(::.*)?", shield) is not None and shield not in config.models
+
+
+def prompt_of(name: str, given: PromptConfig) -> Prompt:
+    """A prompt of a file, not yet a version.
+
+    Raises:
+        InvalidInput: Its name is malformed, or its template names an undeclared variable.
+    """
+    return Prompt(name=name, version=0, template=given.template, variables=tuple(given.variables), note=given.note)
 
 
 def _lines(node: Any, at: tuple[Any, ...]) -> Iterator[tuple[tuple[Any, ...], int]]:
@@ -294,6 +362,7 @@ def _problem(item: Any, lines: dict[tuple[Any, ...], int], path: Path) -> str:
         "models": ModelConfig,
         "mcp": MCPConfig,
         "banks": BankConfig,
+        "prompts": PromptConfig,
         "server": ServerConfig,
     }
     section = sections.get(item["loc"][0], Config) if len(item["loc"]) > 1 else Config

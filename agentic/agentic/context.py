@@ -244,8 +244,13 @@ async def fitted(
             return prepared, left_out
         turns = window.cut(left_out.turns, limit - fixed)
         if policy.overflow == "error" or (turns == left_out.turns and not left_out.summary):
+            about = "about " if tokens is None else ""
+            if tokens is None and policy.overflow == "error":
+                tokens = int(size * (rate or TOKENS_PER_BYTE))
             if tokens is not None and context is not None and tokens >= context:
-                raise ContextOverflow(f"The prompt has {tokens} tokens; the context holds {context}.", hint=ALONE)
+                raise ContextOverflow(
+                    f"The prompt has {about}{tokens} tokens; the context holds {context}.", hint=ALONE
+                )
             return prepared, left_out  # the size is an estimate, or only the answer gets short: the model has the word
         if policy.overflow == "summarise" and turns > left_out.turns:
             dropped, room = window.dropped(left_out.turns, turns), max(0, int(limit - fixed))

@@ -23,18 +23,27 @@ def names(group: Group) -> list[str]:
     return sorted({point.name for point in _points(group)})
 
 
+def check(group: Group, name: str) -> EntryPoint:
+    """The entry point of an id, not loaded.
+
+    Raises:
+        ConfigError: Nothing is registered under it.
+    """
+    if (point := _find(group, name)) is not None:
+        return point
+    known = names(group)
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"Did you mean {near[0]!r}?" if near else f"There are: {', '.join(known) or 'none'}."
+    raise ConfigError(f"Nothing called {name!r} is registered under agentic.{group}.", hint=hint)
+
+
 def load(group: Group, name: str) -> Any:
     """Loads the factory behind an id.
 
     Raises:
         ConfigError: Nothing is registered under it, or it cannot be imported.
     """
-    point = _find(group, name)
-    if point is None:
-        known = names(group)
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f"Did you mean {near[0]!r}?" if near else f"There are: {', '.join(known) or 'none'}."
-        raise ConfigError(f"Nothing called {name!r} is registered under agentic.{group}.", hint=hint)
+    point = check(group, name)
     try:
         return point.load()
     except ImportError as error:

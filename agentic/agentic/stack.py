@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from .agent import Agent
-from .config import Config, read_config, using
+from .config import Config, ModelConfig, prompt_of, read_config, using
 from .inference import connect
+from .portal import run_sync
+from .prompts import PromptStore
 from .protocols import Inference, MemoryBank, Shield, Tool, Toolgroup
-from .types.errors import ConfigError
+from .store import Store, open_store
+from .types.errors import ConfigError, NotFound
 
 
 class Stack:
@@ -67,7 +71,38 @@ class Stack:
 
         return with_strategy(inference, chosen.tool_strategy)
 
+    def settings(self, model: str, *, type: Literal["llm", "embedding"] = "llm") -> ModelConfig:
+        """Where a `provider/model` stands that the file does not name: with its provider's others, if in one place."""
+        provider = model.partition("/")[0]
+        listed = [one for one in self.config.models.values() if one.model.partition("/")[0] == provider]
+        places = {(one.endpoint, one.api_key) for one in listed}
+        endpoint, api_key = places.pop() if len(places) == 1 else (None, None)
+        return ModelConfig(model=model, type=type, endpoint=endpoint, api_key=api_key)
+
     def agent(self, *, model: str = "default", **options: Any) -> Agent:
         """An agent on one of the file's models and on its store; the other options are those of `Agent`."""
+        settings = {"store": self.config.store, **options}
+        if settings.get("prompt") is not None and self.config.prompts:
+            if settings["store"] is None:
+                settings["store"] = open_store(None)  # where the agent finds them
+            run_sync(self.add_prompts(settings["store"]))
         with using(self.config):
-            return Agent(self.model(model), **{"store": self.config.store, **options})
+            return Agent(self.model(model), **settings)
+
+    async def add_prompts(self, store: Store | str | Path | None) -> None:
+        """Puts the file's prompts into a store: a text of which it has no version becomes the default one.
+
+        Raises:
+            StoreError: The store failed.
+        """
+        prompts = PromptStore(store)
+        try:
+            for name, given in self.config.prompts.items():
+                draft, known = prompt_of(name, given), []
+                with suppress(NotFound):
+                    known = [(one.template, one.variables) for one in await prompts.aversions(name)]
+                if (draft.template, draft.variables) not in known:
+                    await prompts.aset(name, draft.template, variables=draft.variables, note=draft.note)
+        finally:
+            if not isinstance(store, Store):  # otherwise it is the caller's own
+                await prompts.aclose()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import inspect
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -92,8 +93,9 @@ class ScriptedModel:
             deltas = _decode(reply, prepared.request)
         else:
             deltas = _assemble(reply, prepared.request)
-        async for delta in deltas:
-            yield delta
+        async with aclosing(deltas):
+            async for delta in deltas:
+                yield delta
 
     async def aclose(self) -> None:
         """Notes that it was closed; it can still be used."""
@@ -143,13 +145,14 @@ def _is_raw(pieces: Sequence[Piece]) -> bool:
     return any(token in text for token in _SPECIAL)
 
 
-async def _play(pieces: Sequence[Piece]) -> AsyncIterator[str | ToolCall]:
+async def _play(pieces: Sequence[Piece]) -> AsyncGenerator[str | ToolCall]:
     for piece in pieces:
         match piece:
             case Delay(seconds=seconds, reply=later):
                 await asyncio.sleep(seconds)
-                async for inner in _play([later]):  # type: ignore[list-item]
-                    yield inner
+                async with aclosing(_play([later])) as played:  # type: ignore[list-item]
+                    async for inner in played:
+                        yield inner
             case Exception():
                 raise piece
             case str() | ToolCall():
@@ -158,39 +161,41 @@ async def _play(pieces: Sequence[Piece]) -> AsyncIterator[str | ToolCall]:
                 raise TypeError(f"A scripted reply cannot hold a {type(piece).__name__}.")
 
 
-async def _assemble(pieces: Sequence[Piece], request: InferenceRequest) -> AsyncIterator[Delta]:
+async def _assemble(pieces: Sequence[Piece], request: InferenceRequest) -> AsyncGenerator[Delta]:
     offered = {tool.name for tool in request.tools}
     texts: list[str] = []
     calls: list[ToolCall] = []
-    async for piece in _play(pieces):
-        if isinstance(piece, ToolCall):
-            yield _call_delta(len(calls), piece)
-            calls.append(replace(piece, known=piece.name in offered))
-        elif piece:
-            texts.append(piece)
-            yield piece
+    async with aclosing(_play(pieces)) as played:
+        async for piece in played:
+            if isinstance(piece, ToolCall):
+                yield _call_delta(len(calls), piece)
+                calls.append(replace(piece, known=piece.name in offered))
+            elif piece:
+                texts.append(piece)
+                yield piece
     stop = StopReason.END_OF_MESSAGE if calls else StopReason.END_OF_TURN
     yield Completion(AssistantMessage("".join(texts), tuple(calls), stop))
 
 
-async def _decode(pieces: Sequence[Piece], request: InferenceRequest) -> AsyncIterator[Delta]:
+async def _decode(pieces: Sequence[Piece], request: InferenceRequest) -> AsyncGenerator[Delta]:
     from .llama import StreamParser
 
     parser = StreamParser(tools=request.tools)
     texts: list[str] = []
-    async for piece in _play(pieces):
-        if isinstance(piece, ToolCall):
-            raise TypeError("A reply in raw Llama text cannot hold a ToolCall as well: write the call as text.")
-        texts.append(piece)
-        for delta in parser.feed(piece):
-            yield delta
+    async with aclosing(_play(pieces)) as played:
+        async for piece in played:
+            if isinstance(piece, ToolCall):
+                raise TypeError("A reply in raw Llama text cannot hold a ToolCall as well: write the call as text.")
+            texts.append(piece)
+            for delta in parser.feed(piece):
+                yield delta
     message = parser.finish()
     for delta in parser.rest:
         yield delta
     yield Completion(message, raw="".join(texts))
 
 
-async def _say(message: AssistantMessage) -> AsyncIterator[Delta]:
+async def _say(message: AssistantMessage) -> AsyncGenerator[Delta]:
     if message.content:
         yield message.content
     for index, call in enumerate(message.tool_calls):

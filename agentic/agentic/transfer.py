@@ -23,7 +23,7 @@ from .store.base import check_name
 from .store.chain import ZERO, encode, link, seal
 from .types.errors import AgenticError, IllegalStep, InvalidInput, NotFound
 from .types.records import Record
-from .types.serialise import from_json
+from .types.serialise import from_json, to_dict
 
 FORMAT = "agentic-session/1"
 _RECORD = re.compile(rb'\{"seq":(\d{1,15}),"hash":"([0-9a-f]{64})","record":(.*)\}\s*', re.DOTALL)
@@ -91,6 +91,7 @@ def _session(number: int, line: bytes, lines: Iterator[tuple[int, bytes]]) -> Ex
             raise _wrong(number, f"record {seq} of session {about.session_id!r} does not match its hash")
         try:
             record = from_json(Record, found[3])
+            _check_kept(json.loads(found[3]), to_dict(record, Record))
             history.apply(record)
         except (InvalidInput, IllegalStep, KeyError, IndexError) as error:
             raise _wrong(number, f"record {seq} of session {about.session_id!r} cannot stand there: {error}") from error
@@ -98,6 +99,22 @@ def _session(number: int, line: bytes, lines: Iterator[tuple[int, bytes]]) -> Ex
     if previous != head:
         raise _wrong(number, f"session {about.session_id!r} does not end with the record that it ended with")
     return replace(about, records=tuple(records))
+
+
+def _check_kept(written: object, read: object, at: str = "") -> None:
+    """Refuses what a newer version wrote and this one would leave out.
+
+    Raises:
+        InvalidInput: A key is not known; the message names it.
+    """
+    if isinstance(written, dict) and isinstance(read, dict):
+        for key, value in written.items():
+            if key not in read:
+                raise InvalidInput(f"this version does not know {at + key!r}; import it with the one that wrote it")
+            _check_kept(value, read[key], f"{at}{key}.")
+    elif isinstance(written, list) and isinstance(read, list):
+        for value, other in zip(written, read, strict=False):
+            _check_kept(value, other, at)
 
 
 def _about(number: int, line: bytes) -> tuple[Exported, int, bytes]:

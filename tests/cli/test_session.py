@@ -122,6 +122,8 @@ def test_verify(trip: Script, agentic: Agentic, tmp_path: Path) -> None:
     assert result.exit_code == 0
     assert "all intact" in result.stdout
     assert json.loads(agentic("session", "verify", "trip", "--json").stdout)["trip"] > 5
+    first = shown(agentic, "trip")["turns"][0]["steps"][0]["step_id"]
+    assert agentic("session", "fork", "trip", "early", "--at", first).exit_code == 0
     with closing(sqlite3.connect(tmp_path / "data" / "sessions.db")) as database, database:
         changed = database.execute(
             "update agentic_records set body = cast(replace(body, 'welcome', 'mistaken') as blob)"
@@ -131,6 +133,12 @@ def test_verify(trip: Script, agentic: Agentic, tmp_path: Path) -> None:
     tampered = agentic("session", "verify")
     assert tampered.exit_code == 4
     assert "Traceback" not in tampered.output
+    assert tampered.stdout == "early: 3 records, all intact\n"  # what is damaged keeps nobody from the rest
+    assert "of session 'trip' does not match its hash" in tampered.stderr
+    assert json.loads(agentic("session", "verify", "--json").stdout) == {"early": 3, "trip": None}
+    exported = agentic("session", "export", "--all")
+    assert (exported.exit_code, "Exported 1 sessions." in exported.stderr) == (4, True)
+    assert json.loads(exported.stdout.splitlines()[0])["session_id"] == "early"
 
 
 @pytest.mark.parametrize(

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
-from agentic.config import Config, ServerConfig
+from agentic.config import Config, ModelConfig, PromptConfig, ServerConfig
 from agentic.stack import Stack
+from servers.openai import OpenAIServer
 
 from .serving import served
 
@@ -31,6 +34,31 @@ def test_a_ready_made_file_is_served(file: Path, tmp_path: Path, monkeypatch: py
         assert shields == list(stack.config.shields)
         banks = [bank["identifier"] for bank in client.get("/v1/vector-dbs").json()["data"]]
         assert banks == list(stack.config.banks)
+
+
+def test_prompts_of_the_file_are_there_for_every_tenant() -> None:
+    config = Config(store=None, prompts={"greeter": PromptConfig(template="Greet {{who}}.", variables=["who"])})
+    with served(Stack(config)) as server:
+        keys = server.server.config.app.state.keys  # type: ignore[union-attr] # it is the application, not its name
+        for tenant in ("", "one"):
+            _, key = asyncio.run_coroutine_threadsafe(keys.add(tenant=tenant), server.loop).result(20)
+            asked = httpx.get(f"{server.url}/v1/prompts/greeter", headers={"authorization": f"Bearer {key}"})
+            assert (asked.json().get("prompt"), asked.json().get("version")) == ("Greet {{who}}.", 1), asked.text
+
+
+def test_a_registered_model_stands_where_its_providers_models_do() -> None:
+    with OpenAIServer(model="other", key="a key of the file") as openai:
+        named = ModelConfig(model="openai/named", endpoint=openai.url, api_key=openai.key)
+        with served(Stack(Config(store=None, models={"default": named}))) as server:
+            body: dict[str, Any] = {"model_id": "mine", "provider_id": "openai", "provider_model_id": "other"}
+            httpx.post(f"{server.url}/v1/models", json=body).raise_for_status()
+            asked = {"model_id": "mine", "messages": [{"role": "user", "content": "Hello"}]}
+            answer = httpx.post(f"{server.url}/v1/inference/chat-completion", json=asked)
+            assert answer.status_code == 200, answer.text
+            body |= {"model_id": "vectors", "model_type": "embedding", "metadata": {"embedding_dimension": 2}}
+            httpx.post(f"{server.url}/v1/models", json=body).raise_for_status()
+            made = httpx.post(f"{server.url}/v1/vector-dbs", json={"vector_db_id": "v", "embedding_model": "vectors"})
+            assert made.status_code == 200, made.text
 
 
 def test_the_schema_is_published() -> None:

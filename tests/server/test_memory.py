@@ -134,9 +134,11 @@ def test_the_first_generations_memory_api(url: str, prefix: str) -> None:
         for kind in ("keyword", "keyvalue"):
             inserted = client.post("/memory/insert", json={"bank_id": f"bank-{kind}", "documents": documents})
             assert inserted.json() is None
-        found = client.post("/memory/query", json={"bank_id": "bank-keyword", "query": ["LoRA"]})
+        found = client.post("/memory/query", json={"bank_id": "bank-keyword", "query": [1]})
         assert found.status_code == 400
         found = client.post("/memory/query", json={"bank_id": "bank-keyword", "query": "LoRA"})
+        listed = client.post("/memory/query", json={"bank_id": "bank-keyword", "query": ["LoRA"]})
+        assert listed.json() == found.json()
         (chunk,) = found.json()["chunks"]
         assert (chunk["content"], chunk["document_id"]) == (TEXTS["num-1"], "d")
         assert chunk["token_count"] > 5

@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
@@ -68,14 +68,34 @@ def show_prompt(ref: str, store: str, as_json: bool) -> None:
         click.echo(cleaned(found.template) if sys.stdout.isatty() else found.template)
 
 
+class _Version(click.IntRange):
+    """A version's number, alone or behind the prompt's name."""
+
+    name = "version"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Reads `2`, or `greeter@2` where the prompt is `greeter`."""
+        if ctx is not None and isinstance(value, str):
+            value = value.removeprefix(f"{ctx.params['name'].partition('@')[0]}@")
+        return super().convert(value, param, ctx)
+
+
 @command.command("diff")
 @click.argument("name")
-@click.argument("old", type=click.IntRange(1), required=False)
-@click.argument("new", type=click.IntRange(1), required=False)
+@click.argument("old", type=_Version(1), required=False)
+@click.argument("new", type=_Version(1), required=False)
 @store_option
 @json_option
 def diff_prompts(name: str, old: int | None, new: int | None, store: str, as_json: bool) -> None:
-    """Shows what changed between versions OLD and NEW; by default between the newest and the one before it."""
+    """Shows what changed between versions OLD and NEW; by default between the newest and the one before it.
+
+    NAME@OLD and NAME@NEW will do, too.
+    """
+    from ..types.prompts import prompt_ref
+
+    name, given = prompt_ref(name)
+    if given is not None and new is None:
+        old, new = given, old
     with _prompts(store) as prompts:
         changes = prompts.diff(name, old, new)
     if as_json:
@@ -112,9 +132,12 @@ def set_prompt(
 @store_option
 @json_option
 def rollback_prompt(name: str, version: int | None, store: str, as_json: bool) -> None:
-    """Makes VERSION of prompt NAME the default, or the version before the present default."""
+    """Makes VERSION of prompt NAME, or NAME@VERSION, the default; without it the one before the present default."""
+    from ..types.prompts import prompt_ref
+
+    name, given = prompt_ref(name)
     with _prompts(store) as prompts:
-        _tell(prompts.rollback(name, version), as_json)
+        _tell(prompts.rollback(name, version or given), as_json)
 
 
 @contextmanager

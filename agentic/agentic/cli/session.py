@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -17,6 +18,7 @@ from .text import cleaned
 
 if TYPE_CHECKING:
     from ..history import History
+    from ..types.errors import StoreCorrupt
 
 json_option = click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
 
@@ -96,15 +98,24 @@ def remove_sessions(names: tuple[str, ...], yes: bool, store: str) -> None:
 @store_option
 @json_option
 def verify_sessions(names: tuple[str, ...], store: str, as_json: bool) -> None:
-    """Recomputes the hashes of the logs, all of them unless NAMES are given."""
+    """Recomputes the hashes of the logs, all of them unless NAMES are given; the damaged ones are told at the end."""
+    from ..types.errors import StoreCorrupt
+
+    checked: dict[str, int | None] = {}
+    damaged: list[StoreCorrupt] = []
     with store_at(store) as opened:
-        checked = {}
         for name in names or [session.session_id for session in run_sync(opened.sessions())]:
-            checked[name] = run_sync(opened.verify(name))
+            try:
+                checked[name] = run_sync(opened.verify(name))
+            except StoreCorrupt as error:
+                checked[name] = None
+                damaged.append(error)
+                continue
             if not as_json:
                 click.echo(f"{name}: {checked[name]} records, all intact")
     if as_json:
         click.echo(json.dumps(checked, ensure_ascii=False))
+    _tell(damaged)
 
 
 @command.command("replay", epilog=exits.TABLE)
@@ -176,9 +187,14 @@ def prune_sessions(age: timedelta, dry_run: bool, yes: bool, store: str) -> None
 @click.option("--all", "everything", is_flag=True, help="All sessions.")
 @store_option
 def export_sessions(names: tuple[str, ...], everything: bool, store: str) -> None:
-    """Writes sessions to stdout as JSON lines, with the hash of every record."""
-    from ..transfer import export_session
+    """Writes sessions to stdout as JSON lines, with the hash of every record.
 
+    What is damaged is left out and told at the end.
+    """
+    from ..transfer import export_session
+    from ..types.errors import StoreCorrupt
+
+    damaged: list[StoreCorrupt] = []
     if bool(names) == everything:
         raise click.UsageError("Name the sessions, or say --all.")
     with store_at(store) as opened:
@@ -186,9 +202,15 @@ def export_sessions(names: tuple[str, ...], everything: bool, store: str) -> Non
             listed = run_sync(opened.sessions())
             names = tuple(session.session_id for session in reversed(listed))
         for name in names:
-            for line in run_sync(export_session(opened, name)):
+            try:
+                lines = run_sync(export_session(opened, name))
+            except StoreCorrupt as error:
+                damaged.append(error)
+                continue
+            for line in lines:
                 click.echo(line, nl=False)
-    click.echo(f"Exported {len(names)} sessions.", err=True)
+    click.echo(f"Exported {len(names) - len(damaged)} sessions.", err=True)
+    _tell(damaged)
 
 
 @command.command("import")
@@ -202,6 +224,14 @@ def import_file(file: BinaryIO, new: str | None, store: str) -> None:
     with store_at(store) as opened:
         for name in run_sync(import_sessions(opened, file, name=new)):
             click.echo(f"Imported {name}.", err=True)
+
+
+def _tell(damaged: Sequence[StoreCorrupt]) -> None:
+    """Ends the command with the last of these errors, if there is one, after the others."""
+    for error in damaged[:-1]:
+        exits.tell(error)
+    if damaged:
+        raise damaged[-1]
 
 
 def _as_data(history: History, *, prompts: bool) -> dict[str, object]:

@@ -90,6 +90,7 @@ def create_app(stack: Stack | None = None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         try:
+            await services.ready()
             yield
         finally:
             await tenants.aclose()

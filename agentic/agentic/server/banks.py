@@ -173,7 +173,10 @@ class Banks(Registry[Entry, MemoryBank]):
         if own not in config.banks:
             own = owned(self._tenant, own)
             given = BankConfig(kind=entry.kind, embedding=entry.embedding or None)
-            config = config.model_copy(update={"banks": {**config.banks, own: given}})
+            embedder = self._stack.settings(entry.embedding, type="embedding") if "/" in entry.embedding else None
+            models = {entry.embedding: embedder, **config.models} if embedder else config.models
+            added = {"banks": {**config.banks, own: given}, "models": models}
+            config = config.model_copy(update=added)
         name = f"bank::{own}"
         with using(config):
             opened: MemoryBank = plugins.load("memory", name)(name)

@@ -106,7 +106,7 @@ class Models(Registry[Entry, Inference]):
 
     async def config(self) -> Config:
         """The stack's configuration, with the models that clients have registered."""
-        known = {name: ModelConfig(model=entry.model) for name, entry in (await self._entries()).items()}
+        known = {name: self._stack.settings(entry.model) for name, entry in (await self._entries()).items()}
         return self._stack.config.model_copy(update={"models": {**known, **self._stack.config.models}})
 
     def embedding(self, entry: Entry) -> str:
@@ -162,7 +162,8 @@ class Models(Registry[Entry, Inference]):
     def _connect(self, entry: Entry) -> Inference:
         if entry.model_id in self._stack.models or entry.model_id in self._stack.config.models:
             return self._stack.model(entry.model_id)
-        return connect(entry.model)
+        settings = self._stack.settings(entry.model)
+        return connect(entry.model, endpoint=settings.endpoint, api_key=settings.api_key)
 
 
 def _entry(name: str, config: ModelConfig) -> Entry:

@@ -71,6 +71,19 @@ class Services:
             banks=self.banks,
         )
 
+        self._ready = False
+
+    async def ready(self) -> Services:
+        """The services, with the configuration's prompts in the store."""
+        if not self._ready:
+            self._ready = True  # who asks meanwhile adds them no second time
+            try:
+                await self.stack.add_prompts(self.store)
+            except BaseException:
+                self._ready = False
+                raise
+        return self
+
     async def aclose(self) -> None:
         """Waits for the running turns, cancels those that take too long, and closes what was opened."""
         await self.turns.drain(DRAIN_SECONDS)
@@ -126,7 +139,7 @@ class Tenants:
 async def services_of(request: Request) -> Services:  # sync, it would run in a thread
     """The services of the tenant whose key a request came with."""
     tenants: Tenants = request.app.state.tenants
-    return tenants.of(getattr(request.state, "tenant", ""))
+    return await tenants.of(getattr(request.state, "tenant", "")).ready()
 
 
 Use = Annotated[Services, Depends(services_of)]

@@ -115,6 +115,7 @@ def test_prompts_are_made_changed_compared_and_rolled_back(serve: Serve) -> None
         made = ask("POST", "", prompt="Greet {{who}}.", variables=["who"], prompt_id="greeter")
         assert (made["prompt_id"], made["version"], made["is_default"]) == ("greeter", 1, True)
         assert ask("POST", "", prompt="x")["prompt_id"].startswith("pmpt_")
+        assert ask("POST", "", template="x", name="named")["prompt_id"] == "named"
         second = ask("POST", "/greeter", prompt="Greet.", version=1, set_as_default=False)
         assert (second["version"], second["is_default"]) == (2, False)
         assert ask("GET", "/greeter")["version"] == 1
@@ -122,7 +123,9 @@ def test_prompts_are_made_changed_compared_and_rolled_back(serve: Serve) -> None
         assert "-Greet {{who}}." in ask("GET", "/greeter/diff")["diff"]
         assert ask("PUT", "/greeter/set-default-version", version=2)["is_default"]
         assert [one["is_default"] for one in ask("GET", "/greeter/versions")["data"]] == [False, True]
-        assert len(ask("GET", "")["data"]) == 2
+        assert ask("POST", "/greeter/rollback")["version"] == 1
+        assert ask("POST", "/greeter/rollback", version=2)["version"] == 2
+        assert len(ask("GET", "")["data"]) == 3
         conflict = http.post("/v1/prompts/greeter", json={"prompt": "x", "version": 1})
         assert (conflict.status_code, conflict.json()["error"]["type"]) == (409, "conflict_error")
         assert ask("DELETE", "/greeter") is None

@@ -51,7 +51,7 @@ class BankInsert(BankNamed):
 class BankQuery(BankNamed):
     """What to search for."""
 
-    query: Content
+    query: Content | list[str]
     params: dict[str, Any] | None = None
 
 
@@ -103,7 +103,10 @@ async def query(body: BankQuery, services: Use) -> Any:
     count = (body.params or {}).get("max_chunks") or 5
     if not isinstance(count, int) or not 1 <= count <= 1000:
         raise InvalidInput("params: max_chunks is 1 to 1000.")
-    hits = await bank.aquery(text_of(wire.content_in(body.model_dump()["query"])), k=count)
+    asked = body.model_dump()["query"]
+    if isinstance(asked, list):  # text stood bare among the items then
+        asked = [{"type": "text", "text": item} if isinstance(item, str) else item for item in asked]
+    hits = await bank.aquery(text_of(wire.content_in(asked)), k=count)
     return JSONResponse({"chunks": [_chunk(hit) for hit in hits], "scores": [hit.score for hit in hits]})
 
 

@@ -71,7 +71,7 @@ def ordered(messages: Sequence[Message]) -> tuple[Message, ...]:
             rest.append(message)
             order = [call.call_id for call in getattr(message, "tool_calls", ())]
     if not rest and not head:
-        raise InvalidInput("messages must hold at least one message.")
+        raise InvalidInput("messages, or a response's input, must hold at least one message.")
     return messages_of([*([SystemMessage("\n\n".join(head))] if head else []), *rest], ())
 
 

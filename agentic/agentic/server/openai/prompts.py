@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter
-from pydantic import BaseModel, Field
+from pydantic import AliasChoices, BaseModel, Field
 
 from ...prompts import Prompt, PromptStore
 from ...types.errors import SessionBusy
@@ -15,21 +15,22 @@ from . import new_id
 router = APIRouter(prefix="/v1/prompts", tags=["Prompts"])
 
 Version = Annotated[int, Field(ge=1, le=2**31)]
+Template = Annotated[str, Field(min_length=1, validation_alias=AliasChoices("prompt", "template"))]
 
 
 class NewPrompt(BaseModel):
     """A first version.
 
     Attributes:
-        prompt: The template; `{{name}}` stands for a variable.
+        prompt: The template (also `template`); `{{name}}` stands for a variable.
         variables: The names of the variables.
-        prompt_id: The prompt's name; letters, digits, `.`, `_` and `-`. Default: one is made up.
+        prompt_id: The prompt's name (also `name`); letters, digits, `.`, `_` and `-`. Default: one is made up.
         note: Why it was made.
     """
 
-    prompt: Annotated[str, Field(min_length=1)]
+    prompt: Template
     variables: list[str] | None = None
-    prompt_id: str | None = None
+    prompt_id: Annotated[str | None, Field(validation_alias=AliasChoices("prompt_id", "name"))] = None
     note: str = ""
 
 
@@ -37,14 +38,14 @@ class NewVersion(BaseModel):
     """The next version.
 
     Attributes:
-        prompt: The template.
+        prompt: The template (also `template`).
         version: The newest version that the client knows; another one is a conflict. Default: not looked at.
         variables: The names of the variables.
         set_as_default: Whether it becomes the default.
         note: Why it was made.
     """
 
-    prompt: Annotated[str, Field(min_length=1)]
+    prompt: Template
     version: Version | None = None
     variables: list[str] | None = None
     set_as_default: bool = True
@@ -55,6 +56,12 @@ class Chosen(BaseModel):
     """A version."""
 
     version: Version
+
+
+class Earlier(BaseModel):
+    """A version to go back to; default: the one before the present default."""
+
+    version: Version | None = None
 
 
 @router.get("")
@@ -115,6 +122,12 @@ async def diff(prompt_id: str, services: Use, old: Version | None = None, new: V
 async def choose(prompt_id: str, body: Chosen, services: Use) -> dict[str, Any]:
     """Makes a version the default."""
     return _shown(await PromptStore(services.store).arollback(prompt_id, body.version))
+
+
+@router.post("/{prompt_id}/rollback")
+async def rollback(prompt_id: str, services: Use, body: Earlier | None = None) -> dict[str, Any]:
+    """Makes an earlier version the default again."""
+    return _shown(await PromptStore(services.store).arollback(prompt_id, body.version if body else None))
 
 
 def _shown(prompt: Prompt) -> dict[str, Any]:
