@@ -67,6 +67,7 @@ class ModelConfig(_Strict):
         endpoint: The server's base URL, instead of the provider's environment variable.
         api_key: Its key, likewise.
         tool_strategy: `native`, `constrained` or `routed`; default: what suits the model.
+        context_tokens: How many tokens its context holds, prompt and answer together; default: what the provider knows.
         options: What else the provider takes.
         type: `llm`, or `embedding` for a model that makes vectors.
         metadata: What a server tells its clients of it; `embedding_dimension` for an embedding model.
@@ -76,6 +77,7 @@ class ModelConfig(_Strict):
     endpoint: str | None = None
     api_key: str | None = Field(default=None, repr=False)
     tool_strategy: ToolStrategy | None = None
+    context_tokens: int | None = Field(default=None, ge=1)
     options: dict[str, Any] = {}
     type: Literal["llm", "embedding"] = "llm"
     metadata: dict[str, Any] = {}

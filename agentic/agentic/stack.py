@@ -71,6 +71,11 @@ class Stack:
 
         return with_strategy(inference, chosen.tool_strategy)
 
+    def context_tokens(self, model: str) -> int | None:
+        """How many tokens a model's context holds, where the file says so."""
+        chosen = None if model in self.models else self.config.models.get(model)
+        return chosen.context_tokens if chosen else None
+
     def settings(self, model: str, *, type: Literal["llm", "embedding"] = "llm") -> ModelConfig:
         """Where a `provider/model` stands that the file does not name: with its provider's others, if in one place."""
         provider = model.partition("/")[0]
@@ -81,7 +86,7 @@ class Stack:
 
     def agent(self, *, model: str = "default", **options: Any) -> Agent:
         """An agent on one of the file's models and on its store; the other options are those of `Agent`."""
-        settings = {"store": self.config.store, **options}
+        settings = {"store": self.config.store, "context_tokens": self.context_tokens(model), **options}
         if settings.get("prompt") is not None and self.config.prompts:
             if settings["store"] is None:
                 settings["store"] = open_store(None)  # where the agent finds them

@@ -14,6 +14,7 @@ import pytest
 
 from agentic.config import Config, ModelConfig, PromptConfig, ServerConfig
 from agentic.stack import Stack
+from servers.brain import Reply
 from servers.openai import OpenAIServer
 
 from .serving import served
@@ -59,6 +60,21 @@ def test_a_registered_model_stands_where_its_providers_models_do() -> None:
             httpx.post(f"{server.url}/v1/models", json=body).raise_for_status()
             made = httpx.post(f"{server.url}/v1/vector-dbs", json={"vector_db_id": "v", "embedding_model": "vectors"})
             assert made.status_code == 200, made.text
+
+
+def test_an_agent_keeps_to_the_context_that_the_file_gives_its_model() -> None:
+    with OpenAIServer(lambda _seen: Reply("Yes.")) as openai:
+        small = ModelConfig(model=f"openai/{openai.model}", endpoint=openai.url, api_key=openai.key, context_tokens=300)
+        with served(Stack(Config(store=None, models={"small": small}))) as server:
+            config = {"model": "small", "instructions": "Be brief.", "enable_session_persistence": False}
+            agent = httpx.post(f"{server.url}/v1/agents", json={"agent_config": config}).json()["agent_id"]
+            made = httpx.post(f"{server.url}/v1/agents/{agent}/session", json={"session_name": "s"}).json()
+            asked = {"messages": [{"role": "user", "content": "Is this long? " * 20}], "stream": False}
+            for _ in range(4):
+                url = f"{server.url}/v1/agents/{agent}/session/{made['session_id']}/turn"
+                answer = httpx.post(url, json=asked)
+                assert answer.status_code == 200, answer.text
+            assert len(openai.requests[-1].json["messages"]) < 6  # the system message and eight others were too many
 
 
 def test_the_schema_is_published() -> None:

@@ -260,6 +260,7 @@ class Agents:
             ),
             sampling=config.sampling_params.engine(),
             limits=Limits(max_infer_iters=config.max_infer_iters or 10),
+            context_tokens=self._models.context_tokens(config.model),
             store=self._store,
             name=config.name or agent_id,
         )

@@ -104,6 +104,10 @@ class Models(Registry[Entry, Inference]):
             self._embedders[model_id] = self._embedder(entry)
         return self._embedders[model_id]
 
+    def context_tokens(self, model_id: str) -> int | None:
+        """How many tokens a model's context holds, where the configuration says so."""
+        return self._stack.context_tokens(model_id)
+
     async def config(self) -> Config:
         """The stack's configuration, with the models that clients have registered."""
         known = {name: self._stack.settings(entry.model) for name, entry in (await self._entries()).items()}

@@ -195,6 +195,7 @@ async def _agent(
         tools=tools.given,
         tool_choice=choice_of(body.tool_choice, tools),
         sampling=sampling_of(temperature=body.temperature, top_p=body.top_p, max_tokens=body.max_output_tokens),
+        context_tokens=services.models.context_tokens(body.model),
         store=store,
         name="response",
     )
