@@ -1,4 +1,5 @@
-"""What a tool call costs: CPU time of validation and dispatch, as a ratio to the bare function.
+"""What a tool call costs: CPU time of validation and dispatch, as a ratio to the bare function; and that of a call in a
+turn, its inference included, as a ratio to the bare httpx loop of `overhead`.
 
     ./do bench tools [--json] [--calls N]
 
@@ -9,7 +10,9 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import importlib
 import json
+import multiprocessing
 import statistics
 import tempfile
 import time
@@ -75,6 +78,29 @@ async def measure(folder: Path, calls: int) -> dict[str, float]:
     }
 
 
+def in_turns(folder: Path) -> dict[str, tuple[float, float]]:
+    """CPU milliseconds of one call in a turn, ours and the loop's: what ten calls add to a turn without any."""
+    overhead = importlib.import_module("overhead")  # the file beside this one
+    ours, theirs = multiprocessing.Pipe()
+    server = multiprocessing.get_context("spawn").Process(target=overhead.serve, args=(theirs,), daemon=True)
+    server.start()
+    try:
+        bench = overhead.Bench(f"http://127.0.0.1:{ours.recv()}", folder, True)
+        asyncio.run(bench.turns())
+    finally:
+        server.terminate()
+        server.join()
+    turns = {name: (figure, loop) for name, _, loop, figure in bench.rows}
+
+    def added(where: str, which: int) -> float:
+        return float((turns[f"turn, 10 tools{where}"][which] - turns[f"turn, no tool{where}"][which]) / 10)
+
+    return {
+        "call in a turn, on SQLite": (added("", 0), added("", 1)),
+        "call in a turn, in memory": (added(", in memory", 0), added(", in memory", 1)),
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true")
@@ -82,12 +108,19 @@ def main() -> None:
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         rows = asyncio.run(measure(Path(folder), given.calls))
+        turns = in_turns(Path(folder))
+    napping = rows.pop("four parallel 50 ms tools (wall)")
     bare = rows["the function itself"]
     if given.json:
-        print(json.dumps({name: {"ms": ms, "ratio_to_the_function": ms / bare} for name, ms in rows.items()}))
+        found = {name: {"ms": ms, "ratio_to_the_function": ms / bare} for name, ms in rows.items()}
+        found |= {name: {"ms": ms, "ratio_to_the_loop": ms / loop} for name, (ms, loop) in turns.items()}
+        print(json.dumps(found | {"four parallel 50 ms tools": {"ms": napping}}))
         return
     for name, ms in rows.items():
         print(f"{name:36} {ms:9.4f} ms {ms / bare:9.1f}x the function")
+    for name, (ms, loop) in turns.items():
+        print(f"{name:36} {ms:9.4f} ms {ms / loop:9.2f}x the loop's {loop:.4f} ms")
+    print(f"{'four parallel 50 ms tools (wall)':36} {napping:9.4f} ms")
 
 
 if __name__ == "__main__":

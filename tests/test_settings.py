@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from agentic import Agent, Limits, SamplingParams, Tool, ToolCall, ToolDef, UserMessage, tool
+from agentic import Agent, Image, Limits, SamplingParams, Tool, ToolCall, ToolDef, UserMessage, tool
 from agentic.testing import ScriptedModel
 from agentic.types import InvalidInput, ToolDefinitionError, UsageError
 
@@ -58,7 +58,8 @@ def test_an_agent_names_the_setting_that_it_cannot_use(setting: str, value: Any,
     "wrong",
     [
         {"temperature": "hot", "strategy": "top_p"},
-        {"top_p": None},
+        {"temperature": "hot"},
+        {"top_p": 0},
         {"top_k": 1.5},
         {"max_tokens": "9"},
         {"seed": "x"},
@@ -71,6 +72,31 @@ def test_an_agent_names_the_setting_that_it_cannot_use(setting: str, value: Any,
 def test_sampling_params_name_what_they_cannot_use(wrong: dict[str, Any]) -> None:
     with pytest.raises(InvalidInput, match=next(iter(wrong))):
         SamplingParams(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("given", "strategy"),
+    [
+        ({}, "greedy"),
+        ({"max_tokens": 5}, "greedy"),
+        ({"temperature": 0.7}, "top_p"),
+        ({"temperature": 1}, "top_p"),
+        ({"temperature": 0}, "greedy"),
+        ({"temperature": 0, "top_p": 0.9, "top_k": 5}, "greedy"),
+        ({"top_p": 0.9, "temperature": None}, "top_p"),
+        ({"top_k": 5, "temperature": 0.5}, "top_k"),
+        ({"strategy": "greedy", "temperature": 0.7}, "greedy"),
+    ],
+    ids=str,
+)
+def test_sampling_params_draw_as_they_ask_to(given: dict[str, Any], strategy: str) -> None:
+    params = SamplingParams(**given)
+    assert params.strategy == strategy
+    assert (params.temperature, params.top_p, params.top_k) == (
+        1.0 if given.get("temperature") is None else given["temperature"],
+        given.get("top_p", 0.95),
+        given.get("top_k", 40),
+    )
 
 
 @pytest.mark.parametrize(
@@ -89,6 +115,7 @@ def test_limits_name_what_they_cannot_use(wrong: dict[str, Any]) -> None:
         ({"timeout": 0}, "timeout is a number of seconds above 0"),
         ({"timeout": float("nan")}, "timeout is a number"),
         ({"timeout": "5"}, "timeout is a number"),
+        ({"approve": "never"}, "approve is True, False or a function of the arguments, not 'never'"),
         ({"isolation": "thread"}, 'isolation is "process" or None'),
         ({"metadata": 3}, "metadata is a dict"),
         ({"name": 3}, "name is text"),
@@ -163,6 +190,33 @@ def test_messages_hold_what_a_turn_may_hold() -> None:
     with pytest.raises(InvalidInput, match="not int"):
         agent.run(wrong)
     assert agent.run(listed).input_messages[0].text == "ab"
+
+
+def test_messages_may_be_dicts() -> None:
+    agent = Agent(ScriptedModel(["Fine."] * 3), store=None)
+    wrong: Any
+    assert agent.run({"role": "user", "content": "Hi"}).input_messages == (UserMessage("Hi"),)
+    answer: Any = {"role": "assistant", "content": "Yes?"}
+    parts: Any = {"role": "user", "content": [{"type": "text", "text": "Hi"}]}
+    assert agent.run([{"role": "system", "content": "Be brief."}, parts]).input_messages[1].text == "Hi"
+    assert len(agent.run([UserMessage("Hi"), answer]).input_messages) == 2
+    for wrong in ({"role": "robot", "content": "Hi"}, {"text": "Hi"}, [{"role": "user", "content": object()}], {}):
+        with pytest.raises(InvalidInput, match="A message in a dict has a role"):
+            agent.run(wrong)
+
+
+def test_an_image_says_what_reads_a_path() -> None:
+    for wrong in ("photo.png", Path("photo.png")):
+        with pytest.raises(InvalidInput, match=r"data are bytes, not .*Image\.of"):
+            Image(wrong)  # type: ignore[arg-type]
+
+
+def test_a_call_that_waits_has_its_calls_id_name_and_arguments() -> None:
+    offered = [Tool(look, approve=True)]
+    session = Agent(ScriptedModel([ToolCall("look", {"city": "Faro"}), "Done."]), tools=offered, store=None).session()
+    (waiting,) = session.run("Look.").pending
+    assert (waiting.call_id, waiting.name, waiting.arguments) == (waiting.call.call_id, "look", {"city": "Faro"})
+    assert session.resume({waiting.call_id: True}).text == "Done."
 
 
 @pytest.mark.parametrize("wrong", [3, None, object()])

@@ -303,6 +303,8 @@ def _inference(
     else:
         chosen = model or os.environ.get("AGENTIC_MODEL") or DEFAULT_MODEL
         inference = connect(chosen, endpoint=endpoint, api_key=api_key)
+        if not isinstance(inference, Inference):
+            raise ConfigError(f"{chosen} makes embeddings; it does not chat.")
     if strategy is None:
         return inference
     from .inference.strategies import with_strategy

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, cast, get_args
 
 from .execution import answer, response_of
 from .protocols import ToolOutput
@@ -13,10 +14,11 @@ from .types.content import ContentLike, FileLike, Image, content_of, storable, t
 from .types.errors import InvalidInput, ToolError, TurnPending, describe
 from .types.messages import AssistantMessage, Message, SystemMessage, UserMessage
 from .types.records import Decision
+from .types.serialise import from_json
 from .types.tools import ToolResponse, ToolStatus
 from .types.turns import PendingCall, Turn
 
-Input: TypeAlias = ContentLike | UserMessage | Sequence[Message]
+Input: TypeAlias = ContentLike | UserMessage | Mapping[str, Any] | Sequence[Message | Mapping[str, Any]]
 ImageLike: TypeAlias = Image | bytes | str | Path
 Scope: TypeAlias = Literal["once", "session", "always"]
 
@@ -53,11 +55,12 @@ def messages_of(message: Input, images: Sequence[ImageLike], files: Sequence[Fil
         InvalidInput: They are empty, cannot be stored, or hold calls without results.
     """
     kinds = (SystemMessage, UserMessage, AssistantMessage, ToolResponse)
-    if isinstance(message, UserMessage):
+    if isinstance(message, UserMessage | Mapping):
         message = [message]
     if isinstance(message, Sequence) and not isinstance(message, str):
-        given = tuple(item for item in message if isinstance(item, kinds))
-        if given and len(given) == len(message):
+        read = [_read(item) if isinstance(item, Mapping) else item for item in message]
+        given = tuple(item for item in read if isinstance(item, kinds))
+        if given and len(given) == len(read):
             if images or files:
                 raise InvalidInput("Put images and files into the messages when messages are given.")
             _check_results(given)
@@ -68,6 +71,15 @@ def messages_of(message: Input, images: Sequence[ImageLike], files: Sequence[Fil
     if storable(text_of(content)) != text_of(content):
         raise InvalidInput("The message holds half a surrogate pair: decode its bytes as UTF-8.")
     return (UserMessage(content),)
+
+
+def _read(message: Mapping[str, Any]) -> Message:
+    """A message given as a dict, `{"role": "user", "content": "Hello"}`."""
+    try:
+        return cast(Message, from_json(Message, json.dumps(message)))
+    except (InvalidInput, TypeError, ValueError, RecursionError):
+        text = "A message in a dict has a role (system, user, assistant or ipython) and content, text or parts."
+        raise InvalidInput(text, hint="Or use UserMessage, with images= beside it.") from None
 
 
 def _usable(message: Message) -> Message:

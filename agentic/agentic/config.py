@@ -87,7 +87,8 @@ class MCPConfig(_Strict):
     """One MCP server: `command` for a program that is started, or `url`.
 
     Attributes:
-        command: The program and its arguments.
+        command: The program and its arguments; or the program alone.
+        args: More arguments for it, as the settings of MCP clients have them.
         env: Variables for the program.
         folder: Where it runs.
         url: The endpoint of a server that speaks streamable HTTP.
@@ -99,7 +100,8 @@ class MCPConfig(_Strict):
         parallel: Its tools may run beside each other.
     """
 
-    command: list[str] | None = None
+    command: str | list[str] | None = None
+    args: list[str] = []
     env: dict[str, str] = Field(default={}, repr=False)
     folder: str | None = None
     url: str | None = None

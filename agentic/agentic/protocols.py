@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from .keys import Secrets
-from .types.content import Content, File
+from .types.content import Content, File, text_of
 from .types.errors import ToolDefinitionError
 from .types.messages import Message
 from .types.sampling import Completion, InferenceRequest, ToolCallDelta, positive
@@ -135,6 +135,10 @@ class ToolPolicy:
     def __post_init__(self) -> None:
         if self.timeout is not None and not positive(self.timeout, math.inf):
             raise ToolDefinitionError(f"timeout is a number of seconds above 0, or None, not {self.timeout!r}.")
+        if not isinstance(self.approve, bool) and not callable(self.approve):
+            raise ToolDefinitionError(
+                f"approve is True, False or a function of the arguments, not {self.approve!r:.80}."
+            )
 
     def asks(self, arguments: Mapping[str, Any]) -> bool:
         """Whether a call with these arguments wants an approval."""
@@ -152,6 +156,11 @@ class ToolOutput:
 
     content: Content
     metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def text(self) -> str:
+        """The content's text, images and files left out."""
+        return text_of(self.content)
 
 
 @runtime_checkable

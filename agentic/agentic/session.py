@@ -79,7 +79,7 @@ class Session:
         as *outcome unknown*. Call `resume` instead to take that turn up where it was left.
 
         Args:
-            message: Text, images, files, a list of them, or messages.
+            message: Text, images, files, a list of them, or messages, as objects or as dicts with role and content.
             images: More images: bytes, paths, URLs or `Image`.
             files: Files for the tools: paths, or names with bytes. The model sees their names only.
             limits: Narrower limits for this turn.

@@ -34,6 +34,12 @@ def test_commands(script: Start, agentic: Agentic) -> None:
     assert len(server.requests[-1].json["messages"]) == 1  # a new session
 
 
+def test_exit_ends_it_too(script: Start, agentic: Agentic) -> None:
+    server = script([])
+    assert agentic("chat", stdin="/exit\nHi\n").exit_code == 0
+    assert server.requests == []
+
+
 def test_a_failed_turn_does_not_end_the_chat(script: Start, agentic: Agentic) -> None:
     server = script([text("Better.")])
     server.faults = [Status(400, {"error": {"message": "no"}})]

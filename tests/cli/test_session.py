@@ -104,6 +104,8 @@ def test_fork(trip: Script, agentic: Agentic) -> None:
     outputs = [turn["output"]["content"] for turn in shown(agentic, "other")["turns"]]
     assert outputs == ["19 °C.", "Forked."]
     assert len(shown(agentic, "trip")["turns"]) == 2
+    made = agentic("session", "fork", "trip").stdout.strip()
+    assert len(shown(agentic, made)["turns"]) == 2
     taken = agentic("session", "fork", "trip", "other")
     assert taken.exit_code == 2
     removed = agentic("session", "rm", "trip")

@@ -6,9 +6,11 @@ import math
 
 import pytest
 
+from agentic import Agent
+from agentic.inference import connect
 from agentic.inference.local_embedding import DIMENSION, LocalEmbedder
 from agentic.protocols import Embedder
-from agentic.types import InvalidInput
+from agentic.types import ConfigError, InvalidInput
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("embedding_model")]
 
@@ -26,6 +28,16 @@ async def test_like_texts_are_near() -> None:
     assert math.isclose(cosine(cat, cat), 1, abs_tol=1e-5)
     assert cosine(cat, kitten) > 0.6 > 0.3 > cosine(cat, stocks)
     await embedder.aclose()
+
+
+async def test_it_is_connected_to_as_other_models_are() -> None:
+    embedder: object = connect("local/minilm-l6-v2")
+    assert isinstance(embedder, Embedder)
+    assert [len(vector) for vector in await embedder.embed(["a", "b"])] == [DIMENSION, DIMENSION]
+    with pytest.raises(ConfigError, match=r"local/minilm-l6-v2 makes embeddings; it does not chat\."):
+        Agent("local/minilm-l6-v2", store=None)
+    with pytest.raises(ConfigError, match="its kind is classifier"):
+        connect("local/cloneguard-mini")
 
 
 async def test_odd_texts() -> None:

@@ -252,8 +252,8 @@ def test_what_cannot_be_connected_to() -> None:
         connect("local/gpt-5")
     with pytest.raises(NotFound, match="no model file"):
         connect("local/nowhere/model.gguf")
-    with pytest.raises(ConfigError, match="embeddings"):
-        connect("local/minilm-l6-v2")
+    with pytest.raises(ConfigError, match="its kind is classifier"):
+        connect("local/cloneguard-mini")
     with pytest.raises(ConfigError, match="endpoint"):
         connect("local/default", endpoint="http://127.0.0.1:1")
     with pytest.raises(ConfigError, match="native, constrained or routed"):

@@ -117,3 +117,7 @@ def test_the_command_stores_lists_and_removes_without_showing() -> None:
     refused = runner.invoke(app, ["keys", "set", "nope"], input="tvly-secret")
     assert refused.exit_code == 2
     assert "tvly" not in refused.output
+    typed = runner.invoke(app, ["keys", "set", NAME, "tvly-secret"])
+    assert (typed.exit_code, typed.stdout, keys.stored()) == (2, "", [])
+    assert "does not belong on the command line" in typed.stderr
+    assert "tvly" not in typed.stderr

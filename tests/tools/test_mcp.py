@@ -269,6 +269,7 @@ def test_secrets_of_a_configuration_are_not_shown(tmp_path: Path) -> None:
         ("a", {}, "needs either command"),
         ("a", {"command": ["x"], "url": "http://x"}, "needs either command"),
         ("a", {"command": "x y"}, "a list of texts"),
+        ("a", {"url": "http://x", "args": ["y"]}, "needs either command"),
         ("a", {"url": "file:///x"}, "must begin with http"),
         ("a", {"url": "http://x", "timeout": 0}, "timeout is above 0"),
         ("a", {"url": "http://x", "allow": "x"}, "lists of names"),

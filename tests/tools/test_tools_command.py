@@ -12,6 +12,7 @@ from click.testing import CliRunner, Result
 
 from agentic.cli import app
 from servers.brave import BraveServer
+from servers.mcp_commands import rogue
 
 KIT = '''
 import os
@@ -123,3 +124,15 @@ def test_a_result_as_json_has_its_metadata(tools: Callable[..., Result], tmp_pat
     assert (response["tool_name"], response["status"]) == ("brave_search", "ok")
     assert response["metadata"]["sources"][1]["title"] == "Lisbon"
     assert server.key not in done.output
+
+
+def test_tools_of_configured_servers_are_listed_and_called(tools: Callable[..., Result], tmp_path: Path) -> None:
+    command, *args = rogue("good")
+    (tmp_path / "run.yaml").write_text(json.dumps({"mcp": {"shop": {"command": command, "args": args}}}))
+    assert ("mcp::shop", "run") in {(row["toolgroup"], row["tool"]) for row in json.loads(tools("ls", "--json").stdout)}
+    for name in ("run", "mcp::shop", "mcp::shop::run"):
+        done = tools("call", name)
+        assert (done.exit_code, done.stdout) == (0, "ran\n"), name
+    done = tools("call", "mcp::shop::fly")
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert "mcp::shop has no tool called 'fly'." in done.stderr

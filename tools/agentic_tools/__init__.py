@@ -1,4 +1,4 @@
-"""Built-in tools: web search, Wolfram Alpha, web pages. Each is imported when it is first used: they bring httpx."""
+"""Built-in tools: web search, Wolfram Alpha, web pages, code, MCP servers. Each is imported when it is first used."""
 
 from __future__ import annotations
 
@@ -6,13 +6,21 @@ import importlib
 import typing
 
 if typing.TYPE_CHECKING:
+    from .code_interpreter import CodeInterpreter
     from .fetch import Fetch
+    from .mcp import MCP
     from .websearch import WebSearch
     from .wolfram import WolframAlpha
 
-__all__ = ["Fetch", "WebSearch", "WolframAlpha"]
+__all__ = ["MCP", "CodeInterpreter", "Fetch", "WebSearch", "WolframAlpha"]
 
-_MODULES = {"Fetch": "fetch", "WebSearch": "websearch", "WolframAlpha": "wolfram"}
+_MODULES = {
+    "MCP": "mcp",
+    "CodeInterpreter": "code_interpreter",
+    "Fetch": "fetch",
+    "WebSearch": "websearch",
+    "WolframAlpha": "wolfram",
+}
 
 
 def __getattr__(name: str) -> typing.Any:

@@ -76,7 +76,7 @@ class Chat:
         while True:
             try:
                 line = read().strip()
-                if line == "/quit":
+                if line in ("/quit", "/exit"):
                     return
                 self._take(line)
             except EOFError:

@@ -18,10 +18,13 @@ def command() -> None:
 
 @command.command("set")
 @click.argument("name")
-def set_key(name: str) -> None:
+@click.argument("typed", nargs=-1, metavar="")
+def set_key(name: str, typed: tuple[str, ...]) -> None:
     """Stores the key NAME; it is asked for without showing it, or read from stdin."""
     from .. import keys
 
+    if typed:  # other programs and the shell's history see it there
+        raise click.UsageError("A key does not belong on the command line: it is asked for, or read from stdin.")
     value = click.prompt(name, hide_input=True, err=True) if sys.stdin.isatty() else sys.stdin.read(2 * keys.LONGEST)
     keys.store(name, value)
     click.echo(f"Stored {name}.", err=True)

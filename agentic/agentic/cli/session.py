@@ -12,7 +12,7 @@ import click
 
 from ..portal import run_sync
 from . import exits
-from .options import Age, AgentOptions, agent_of, setup_options, store_option
+from .options import Age, AgentOptions, agent_of, new_name, setup_options, store_option
 from .stored import full_id, history_of, prompts_of, store_at
 from .text import cleaned
 
@@ -68,15 +68,18 @@ def show_session(name: str, store: str, as_json: bool, prompts: bool) -> None:
 
 @command.command("fork")
 @click.argument("name")
-@click.argument("new")
+@click.argument("new", required=False)
 @click.option("--at", metavar="ID", help="The step or turn with which the shared history ends; its first letters do.")
 @store_option
-def fork_session(name: str, new: str, at: str | None, store: str) -> None:
-    """Makes session NEW with the history of session NAME."""
+def fork_session(name: str, new: str | None, at: str | None, store: str) -> None:
+    """Makes session NEW with the history of session NAME; without NEW, the new name is printed."""
+    made = new or new_name()
     with store_at(store) as opened:
         where = full_id(history_of(opened, name), at) if at is not None else None
-        run_sync(opened.fork(name, new, at=where))
-    click.echo(f"{new} continues {name}.", err=True)
+        run_sync(opened.fork(name, made, at=where))
+    if new is None:
+        click.echo(made)
+    click.echo(f"{made} continues {name}.", err=True)
 
 
 @command.command("rm")

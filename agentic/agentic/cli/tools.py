@@ -26,17 +26,13 @@ def command() -> None:
 @command.command("ls")
 @json_option
 def list_tools(as_json: bool) -> None:
-    """Lists the installed toolgroups with their tools, and what keeps one from being used."""
-    from .. import plugins
+    """Lists the installed and the configured toolgroups with their tools, and what keeps one from being used."""
     from .tables import print_table
 
     rows: list[dict[str, str]] = []
-    for group in plugins.names("tools"):
-        if group.endswith("*"):
-            rows.append(_row(group))
-            continue
+    for group in _groups():
         try:
-            for tool in _tools_of(group):
+            for tool in [] if group.endswith("*") else _tools_of(group):
                 definition = tool.definition
                 rows.append(_row(group, definition.name, definition.description))
         except Exception as error:  # one broken package hides none of the others
@@ -54,7 +50,8 @@ def list_tools(as_json: bool) -> None:
 def show_tool(name: str, as_json: bool) -> None:
     """Shows a tool as a model sees it, and how it is run.
 
-    NAME is a tool's name, the id of a toolgroup, module:function or path/to/file.py:function.
+    NAME is a tool's name, the id of a toolgroup, one of its tools (mcp::notes::count), module:function or
+    path/to/file.py:function.
     """
     found = [_described(tool) for tool in _named(name)]
     if as_json:
@@ -76,8 +73,9 @@ def show_tool(name: str, as_json: bool) -> None:
 def call_tool(ctx: click.Context, name: str, arguments: tuple[str, ...], as_json: bool) -> None:
     """Calls a tool and shows its result, images as a line each.
 
-    NAME is a tool's name, the id of a toolgroup, module:function or path/to/file.py:function. A VALUE is taken as text
-    where the tool's schema says text, elsewhere as JSON. Approval is not asked for: who types the call has approved.
+    NAME is a tool's name, the id of a toolgroup, one of its tools (mcp::notes::count), module:function or
+    path/to/file.py:function. A VALUE is taken as text where the tool's schema says text, elsewhere as JSON. Approval
+    is not asked for: who types the call has approved.
     """
     from ..execution import execute
     from ..portal import run_sync
@@ -87,7 +85,9 @@ def call_tool(ctx: click.Context, name: str, arguments: tuple[str, ...], as_json
 
     tools = _named(name)
     if len(tools) != 1:
-        raise click.UsageError(f"{name} holds several tools: {', '.join(tool.definition.name for tool in tools)}.")
+        prefix = f"{name}::" if "::" in name else ""
+        listed = ", ".join(f"{prefix}{tool.definition.name}" for tool in tools)
+        raise click.UsageError(f"{name} holds several tools: {listed}.")
     tool = tools[0]
     called = tool.definition.name
     call = ToolCall(called, _arguments(arguments, tool), "call_1")
@@ -104,10 +104,28 @@ def _row(group: str, tool: str = "", description: str = "", problem: str = "") -
     return {"toolgroup": group, "tool": tool, "description": description, "problem": problem}
 
 
+def _groups() -> list[str]:
+    """The ids of what is installed; in the place of `mcp::*` and `rag::*`, what the configuration has of them."""
+    from .. import plugins
+    from ..config import current_config
+
+    config = current_config()
+    configured = {"mcp::*": [*config.mcp], "rag::*": [*config.banks]}
+    return [
+        group
+        for known in plugins.names("tools")
+        for group in [known.replace("*", name) for name in configured.get(known, ())] or [known]
+    ]
+
+
 def _tools_of(group: str) -> list[Tool]:
     from .. import plugins
+    from ..portal import run_sync
 
-    return list(plugins.load("tools", group)(group))
+    made = plugins.load("tools", group)(group)
+    if (close := getattr(made, "aclose", None)) is not None:  # its processes end with the command
+        click.get_current_context().call_on_close(lambda: run_sync(close()))
+    return list(made)
 
 
 def _named(name: str) -> list[Tool]:
@@ -118,7 +136,13 @@ def _named(name: str) -> list[Tool]:
 
     if ":" not in name:
         return [_by_name(name)]
-    tools: list[Tool] = []
+    if name.count("::") == 2:
+        group, _, called = name.rpartition("::")
+        tools = [tool for tool in _tools_of(group) if tool.definition.name == called]
+        if not tools:
+            raise NotFound(f"{group} has no tool called {called!r}.", hint=f"agentic tools show {group} lists them.")
+        return tools
+    tools = []
     for found in load_tools([name]):
         if isinstance(found, str):
             tools += _tools_of(found)
@@ -128,10 +152,8 @@ def _named(name: str) -> list[Tool]:
 
 
 def _by_name(name: str) -> Tool:
-    from .. import plugins
-
     problems = []
-    for group in plugins.names("tools"):
+    for group in _groups():
         try:
             for tool in [] if group.endswith("*") else _tools_of(group):
                 if tool.definition.name == name:

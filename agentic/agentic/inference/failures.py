@@ -110,7 +110,9 @@ class Server:
         if status == 429:
             if "insufficient_quota" in code:
                 return RequestRejected(text, hint="The account has no quota left.")
-            return RateLimited(text, retry_after=_retry_after(headers))
+            wait = _retry_after(headers)
+            when = "later" if wait is None else f"after {wait:.0f} s"
+            return RateLimited(text, retry_after=wait, hint=f"It can be tried again {when}.")
         if _OVERFLOW.search(code) or _OVERFLOW.search(said):
             return ContextOverflow(text, hint="Shorten the conversation, or use a model with a larger context.")
         if status in (400, 404) and (_NO_MODEL.search(code) or _NO_MODEL.search(said)):
@@ -120,7 +122,7 @@ class Server:
         if status in (408, 504):
             return InferenceTimeout(text)
         if status >= 500:
-            return ServerFailed(text)
+            return ServerFailed(text, hint="Its log may say why; it can be tried again later.")
         if 300 <= status < 400:
             return RequestRejected(text, hint=f"Use {headers.get('location', 'the new address')} as the endpoint.")
         return RequestRejected(text)

@@ -14,10 +14,10 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from ..llama.prompt import Segment
-from ..models import Model, find, pull
+from ..models import EMBEDDING_MODEL, Model, find, pull
 from ..protocols import Delta, Embedder, Inference, Prepared
 from ..threads import run_in_thread
 from ..types.errors import ConfigError, ContextOverflow, InferenceTimeout, InvalidResponse, NotFound, RequestRejected
@@ -66,7 +66,8 @@ def connect(
     """Makes a provider; nothing is fetched or loaded before it is first used.
 
     Args:
-        model: `NAME` or `PATH.gguf`, with or without `local/` in front; nothing is the embedded default.
+        model: `NAME` or `PATH.gguf`, with or without `local/` in front; nothing is the embedded default. An embedding
+            model's name makes an `Embedder`, which takes none of the settings below.
         endpoint: There is none: the model runs in this process.
         api_key: There is none.
         context: Tokens of context; 0 takes what the model was trained on, 8192 at the most: memory grows with it.
@@ -83,7 +84,12 @@ def connect(
 
     if endpoint or api_key:
         raise ConfigError("local/… runs in this process: it takes no endpoint and no key.")
-    described = resolve("" if model == "local" else model.removeprefix("local/"))
+    name = "" if model == "local" else model.removeprefix("local/")
+    if name == EMBEDDING_MODEL:
+        from .local_embedding import LocalEmbedder
+
+        return cast(Inference, LocalEmbedder())  # as servers do it: what a name stands for is known when it is used
+    described = resolve(name)
     inference = LocalInference(described, context=context, threads=threads, timeout=timeout)
     strategy = tool_strategy or (described.tool_strategy if isinstance(described, Model) else "native")
     return with_strategy(inference, strategy, embedder)
@@ -102,7 +108,7 @@ def resolve(name: str) -> Model | Path:
         return path.resolve()
     model = find(name)
     if model.kind != "chat":
-        raise ConfigError(f"{model.name} makes embeddings; it does not chat.")
+        raise ConfigError(f"{model.name} is no chat model: its kind is {model.kind}.")
     return model
 
 

@@ -169,7 +169,8 @@ def _family(name: str, family: str | None) -> str:
         if family:
             raise
         raise ConfigError(
-            f"raw/{name} does not tell its Llama family.", hint="Pass family=…, e.g. 'llama3.2'."
+            f"raw/{name} does not tell its Llama family.",
+            hint="Pass family='llama3.2', or another, to agentic.inference.connect, or under options: in run.yaml.",
         ) from error
 
 

@@ -67,6 +67,11 @@ class Image:
         if (self.data is None) == (self.url is None):
             raise InvalidInput("An image needs either data or a URL.")
         if self.data is not None:
+            if not isinstance(self.data, bytes):
+                raise InvalidInput(
+                    f"An image's data are bytes, not {type(self.data).__name__}.",
+                    hint="Image.of(…) makes one from a path, a URL or a data URL.",
+                )
             object.__setattr__(self, "media_type", _media_type(self.data))
         elif not (self.url or "").lower().startswith(("http://", "https://")):
             raise InvalidInput(f"An image URL must begin with http:// or https://, not {str(self.url)[:40]!r}.")
@@ -215,7 +220,8 @@ def content_of(
             case str():
                 parts.append(Text(part))
             case _:
-                raise InvalidInput(f"Content is text, images or files, not {type(part).__name__}.")
+                hint = "Image.of(…) and File.of(…) make parts." if isinstance(part, bytes | Path) else ""
+                raise InvalidInput(f"Content is text, images or files, not {type(part).__name__}.", hint=hint)
     names: set[str] = set()
     return tuple(
         replace(part, name=unused_name(part.name, names)) if isinstance(part, File) else part for part in parts

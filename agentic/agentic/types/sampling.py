@@ -11,6 +11,8 @@ from .errors import InvalidInput
 from .messages import AssistantMessage, Message
 from .tools import ToolChoice, ToolDef
 
+_LEFT_OUT: Any = None
+
 
 def whole(value: object) -> bool:
     """Whether a setting, which may be anything, is a whole number of at least 1."""
@@ -27,7 +29,9 @@ class SamplingParams:
     """Sampling parameters, as Llama Stack names them.
 
     Attributes:
-        strategy: `greedy` takes the likeliest token; `top_p` and `top_k` draw from the likeliest ones.
+        strategy: `greedy` takes the likeliest token; `top_p` and `top_k` draw from the likeliest ones. Left out, it is
+            what the next three ask for: `greedy` without any of them or at the temperature 0, `top_k` where that is
+            given, otherwise `top_p`.
         temperature: For `top_p` and `top_k`; above 0. Default 1.0.
         top_p: For `top_p`: the probability mass drawn from, in (0, 1]. Default 0.95.
         top_k: For `top_k`: how many tokens are drawn from, at least 1. Default 40.
@@ -40,16 +44,21 @@ class SamplingParams:
         InvalidInput: A value is out of its range.
     """
 
-    strategy: Literal["greedy", "top_p", "top_k"] = "greedy"
-    temperature: float = 1.0
-    top_p: float = 0.95
-    top_k: int = 40
+    strategy: Literal["greedy", "top_p", "top_k"] = _LEFT_OUT
+    temperature: float = _LEFT_OUT
+    top_p: float = _LEFT_OUT
+    top_k: int = _LEFT_OUT
     max_tokens: int | None = None
     stop: tuple[str, ...] = ()
     seed: int | None = None
     repetition_penalty: float = 1.0
 
     def __post_init__(self) -> None:
+        given = {name for name in ("temperature", "top_p", "top_k") if getattr(self, name) is not None}
+        asked_for = "greedy" if not given or self.temperature == 0 else "top_k" if "top_k" in given else "top_p"
+        for name, default in (("strategy", asked_for), ("temperature", 1.0), ("top_p", 0.95), ("top_k", 40)):
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, default)
         if self.strategy not in ("greedy", "top_p", "top_k"):
             raise InvalidInput(f"strategy must be greedy, top_p or top_k, not {self.strategy!r}.")
         if self.strategy != "greedy" and not positive(self.temperature, 10):

@@ -92,6 +92,21 @@ class PendingCall:
     why: Literal["approval", "client"]
     digest: str = ""
 
+    @property
+    def call_id(self) -> str:
+        """The call's id, under which `resume` takes the answer."""
+        return self.call.call_id
+
+    @property
+    def name(self) -> str:
+        """The tool's name."""
+        return self.call.name
+
+    @property
+    def arguments(self) -> Mapping[str, Any]:
+        """The call's arguments."""
+        return self.call.arguments
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:

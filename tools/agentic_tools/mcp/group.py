@@ -45,7 +45,8 @@ class MCP:
 
     Args:
         name: What it is called here: up to 32 letters, digits, `_` and `-`.
-        command: The program that speaks MCP over stdin and stdout, and its arguments.
+        command: The program that speaks MCP over stdin and stdout, and its arguments; or the program alone.
+        args: More arguments for it, as the settings of MCP clients have them.
         env: Variables for the program, besides the few that are harmless (`PATH`, `HOME`, …): no key is inherited.
         folder: Where the program runs.
         url: The endpoint of a server that speaks HTTP, streamable or with a stream of events, instead of a program.
@@ -66,6 +67,7 @@ class MCP:
         name: str,
         *,
         command: Sequence[str] | None = None,
+        args: Sequence[str] = (),
         env: Mapping[str, str] | None = None,
         folder: str | None = None,
         url: str | None = None,
@@ -80,8 +82,13 @@ class MCP:
             raise ConfigError("MCP servers need the package mcp.", hint="Run: pip install 'agentic[mcp]'")
         if not _NAME.fullmatch(name):
             raise ConfigError(f"{name!r} cannot be a server's name.", hint="Use up to 32 letters, digits, '_' and '-'.")
-        if bool(command) == bool(url) or isinstance(command, str):
-            raise ConfigError(f"The MCP server {name!r} needs either command, a list of texts, or url.")
+        if bool(command) == bool(url) or isinstance(args, str) or (args and url):
+            raise ConfigError(f"The MCP server {name!r} needs either command, with args if need be, or url.")
+        if isinstance(command, str) and not args and len(command.split()) > 1:
+            raise ConfigError(
+                f"The command of the MCP server {name!r} is one text, {command!r:.80}.",
+                hint="Give it as a list of texts, or its arguments as args.",
+            )
         if url and not url.startswith(("http://", "https://")):
             raise ConfigError(f"The URL of the MCP server {name!r} must begin with http:// or https://.")
         if not 0 < timeout <= 3600:
@@ -91,7 +98,7 @@ class MCP:
         self.name = name
         self.timeout = timeout
         self.policy = ToolPolicy(timeout=timeout, approve=approve, parallel=parallel)
-        self._command = list(command or ())
+        self._command = [*([command] if isinstance(command, str) else command or ()), *args]
         self._env = dict(env or {})
         self._folder = folder
         self._url = url or ""
