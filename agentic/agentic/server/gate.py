@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..config import ServerConfig
-from . import errors
+from . import errors, failures
 from .access import ANYONE, Key, Keys
 from .limits import Limits
 from .watch import REQUEST_ID, RequestWatch, Watch
@@ -97,7 +97,7 @@ class Gate:
         except Exception as error:  # FastAPI's own handler of last resort would stand outside this gate
             if begun:
                 raise
-            answer = errors.answer(Request(scope), errors.status_of(error), errors.message_of(error))
+            answer = errors.answer(Request(scope), failures.status_of(error), failures.message_of(error))
             await answer(scope, receive, marked)
 
     async def _holder(self, scope: Scope, headers: Headers, origin: str | None, allowed: str | None) -> Key:

@@ -10,7 +10,7 @@ from typing import Any
 from fastapi.responses import StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
 
-from . import errors
+from . import failures
 
 EVENT = {"type": "object", "properties": {"data": {"type": "string"}, "id": {"type": "string"}}, "required": ["data"]}
 STREAMED: dict[int | str, dict[str, Any]] = {
@@ -73,4 +73,4 @@ async def frames(values: AsyncIterator[Any]) -> AsyncIterator[bytes]:
         async for value in values:
             yield frame(value)
     except Exception as error:
-        yield frame(errors.frame_of(error))
+        yield frame(failures.frame_of(error))

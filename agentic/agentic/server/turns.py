@@ -13,7 +13,7 @@ from typing import Any
 from ..session import Session
 from ..types.errors import SessionBusy
 from ..types.events import Event, TurnStarted
-from . import errors
+from . import failures
 from .sse import frame
 from .watch import Watch
 
@@ -162,7 +162,7 @@ class Turns:
                         live.add(frame({"event": {"payload": payload}}))
             except Exception as error:
                 live.error = failure = error
-                live.add(frame(errors.frame_of(error)))
+                live.add(frame(failures.frame_of(error)))
             except BaseException as error:
                 failure = error
                 raise

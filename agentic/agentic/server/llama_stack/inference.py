@@ -19,7 +19,7 @@ from ...types.messages import AssistantMessage, Message, UserMessage
 from ...types.sampling import Completion, InferenceRequest, Usage
 from ...types.sampling import SamplingParams as EngineSampling
 from ...types.tools import ToolResponse
-from .. import errors
+from .. import failures
 from ..services import Use
 from ..sse import STREAMED, EventStream, frame, frames
 from . import wire
@@ -243,6 +243,6 @@ def _refuse(error: AgenticError, stream: bool | None) -> Response:
         raise error
 
     async def only() -> AsyncIterator[bytes]:
-        yield frame(errors.frame_of(error))
+        yield frame(failures.frame_of(error))
 
     return EventStream(only())

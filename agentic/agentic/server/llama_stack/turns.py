@@ -22,7 +22,7 @@ from ...types.messages import Message, UserMessage
 from ...types.steps import ToolExecutionStep
 from ...types.tools import ToolResponse
 from ...types.turns import EndReason, PendingCall, Turn, TurnStatus
-from .. import errors
+from .. import failures
 from ..provider_data import provided
 from ..services import Services, Use
 from ..sse import STREAMED, EventStream, frame
@@ -285,7 +285,7 @@ def _refuse(error: AgenticError, stream: bool | None) -> Response:
     """A stream says in its only frame what is wrong: that is where clients look."""
     if not stream:
         raise error
-    return EventStream(_once([frame(errors.frame_of(error))]))
+    return EventStream(_once([frame(failures.frame_of(error))]))
 
 
 async def _answer(live: Live, after: int, stream: bool | None) -> Response:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ...types import errors
-from .. import errors as common
+from .. import failures as common
 
 
 def status_of(error: BaseException) -> int:
