@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from agentic.config import read_config
+from agentic.config import Config, read_config
 from agentic.stack import Stack
 from agentic.testing import ScriptedModel
 from agentic.types import ConfigError
+from agentic_shields import WordShield
 
 
 def write(folder: Path, text: str) -> Path:
@@ -40,6 +41,23 @@ def test_models_by_name_in_both_forms_and_variables(tmp_path: Path, monkeypatch:
     with Stack(config).agent(instructions="Be brief.") as agent:
         assert agent.model == "openai/big"
         assert agent.describe()["instructions"] == "Be brief."
+
+
+def test_an_agent_finds_the_shields_of_its_stack_by_their_names() -> None:
+    config = Config.model_validate(
+        {
+            "models": {"guard": "ollama/llama-guard3:8b"},
+            "shields": {"meta-llama/Llama-Guard-3-8B": "llama_guard::guard", "form": "injection"},
+            "store": None,
+        }
+    )
+    own = WordShield(["boo"])
+    stack = Stack(config, models={"default": ScriptedModel(["Hello."])}, shields={"mine": own})
+    with stack.agent(shields=["form"], input_shields=("meta-llama/Llama-Guard-3-8B", "mine")) as agent:
+        looking = agent.describe()["shields"]
+    assert looking["user-input"] == ["injection", "llama_guard::guard", "words"]
+    with pytest.raises(ConfigError, match="input_shields is a list"):
+        stack.agent(input_shields="form")
 
 
 WRONG = [

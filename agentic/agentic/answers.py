@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, cast, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 from .execution import answer, response_of
 from .protocols import ToolOutput
@@ -14,7 +13,6 @@ from .types.content import ContentLike, FileLike, Image, content_of, storable, t
 from .types.errors import InvalidInput, ToolError, TurnPending, describe
 from .types.messages import AssistantMessage, Message, SystemMessage, UserMessage
 from .types.records import Decision
-from .types.serialise import from_json
 from .types.tools import ToolResponse, ToolStatus
 from .types.turns import PendingCall, Turn
 
@@ -75,11 +73,9 @@ def messages_of(message: Input, images: Sequence[ImageLike], files: Sequence[Fil
 
 def _read(message: Mapping[str, Any]) -> Message:
     """A message given as a dict, `{"role": "user", "content": "Hello"}`."""
-    try:
-        return cast(Message, from_json(Message, json.dumps(message)))
-    except (InvalidInput, TypeError, ValueError, RecursionError):
-        text = "A message in a dict has a role (system, user, assistant or ipython) and content, text or parts."
-        raise InvalidInput(text, hint="Or use UserMessage, with images= beside it.") from None
+    from .llama.intake import message_of
+
+    return message_of(message)
 
 
 def _usable(message: Message) -> Message:

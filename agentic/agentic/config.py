@@ -21,7 +21,7 @@ banks:                                      # memory: bank::docs for an agent's 
     store: memory.db
     embedding: wordllama
   glossary: {kind: keyword}
-shields:                                    # for a server's clients: their name, and what is behind it
+shields:                                    # for agents and a server's clients: their name, and what is behind it
   meta-llama/Llama-Guard-3-8B: llama_guard::guard  # a guard that is a model of this file
 toolgroups: [builtin::websearch, mcp::files]  # what a server offers; left out: everything
 prompts:                                    # each a version in the store: Agent(prompt="greeter", variables={…})
@@ -187,8 +187,8 @@ class Config(_Strict):
         store: Where sessions are kept, as for `Agent(store=…)`.
         mcp: MCP servers by their names; each is the toolgroup `mcp::name`.
         banks: Memory banks by their names; each is the bank `bank::name` and the toolgroup `rag::name`.
-        shields: Shields by the ids that a server's clients use, each with its id here, such as `llama_guard`;
-            `llama_guard::NAME` is a guard on one of `models`.
+        shields: Shields by the ids that agents and a server's clients use, each with its id here, such as
+            `llama_guard`; `llama_guard::NAME` is a guard on one of `models`.
         toolgroups: The toolgroups that a server offers; default: all that are installed.
         prompts: Prompts by their names, added to the store by a server and by `Stack.agent(prompt=…)`.
         server: What `agentic serve` does.

@@ -19,7 +19,7 @@ OutputShieldMode: TypeAlias = Literal["segments", "whole", "stream"]
 """How text reaches the caller where shields look at it: in sentences that they have cleared, after they have seen all
 of it, or at once, so that a violation only ends the turn."""
 
-SHORTEST, LONGEST = 80, 400
+SHORTEST, LONGEST = 10, 400
 """Characters of a segment: it ends with a sentence, or where one is too long with a word."""
 GROWTH = 8
 """A segment is at least one part in so many of what was cleared before it, so that all looks together are at no more

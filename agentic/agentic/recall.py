@@ -177,7 +177,7 @@ def _merged(lists: Sequence[Sequence[Hit]]) -> tuple[Hit, ...]:
 
 def where(hit: Hit) -> str:
     """Where a hit is from, on one line; brackets are left to the numbers."""
-    title = hit.title or hit.document_id
+    title = hit.title.strip() or hit.document_id
     headings = hit.position.get("headings") or ()
     page = hit.position.get("page")
     details = [
@@ -185,7 +185,7 @@ def where(hit: Hit) -> str:
         f"page {page}" if isinstance(page, int) else "",
         " > ".join(map(str, headings)) if isinstance(headings, list | tuple) else "",
     ]
-    names = [_one_line(part) for part in (title, *details) if part]
+    names = [name for part in (title, *details) if (name := _one_line(part))]
     return f"{names[0]} ({', '.join(names[1:])})" if names[1:] else "".join(names)
 
 

@@ -10,9 +10,10 @@ from typing import Any, TypeAlias, cast, overload
 from . import plugins
 from .protocols import Revealing, Shield
 from .threads import run_in_thread
-from .types.errors import ConfigError
-from .types.messages import Message, UserMessage
+from .types.errors import ConfigError, InvalidInput
+from .types.messages import AssistantMessage, Message, SystemMessage, UserMessage
 from .types.steps import OnError, SafetyViolation, Touchpoint, Verdict
+from .types.tools import ToolResponse
 
 Said: TypeAlias = bool | str | SafetyViolation | Verdict | None
 """What a shield function returns: False or text (what the user is told) objects; True and None do not."""
@@ -20,6 +21,7 @@ Said: TypeAlias = bool | str | SafetyViolation | Verdict | None
 Judge: TypeAlias = Callable[[Any], Said | Awaitable[Said]]
 ShieldLike: TypeAlias = Shield | Judge | str
 
+_MESSAGES = (SystemMessage, UserMessage, AssistantMessage, ToolResponse)
 _T = Touchpoint
 _OFFERED: Mapping[str, frozenset[Touchpoint]] = {
     "shields": frozenset(_T),
@@ -28,6 +30,8 @@ _OFFERED: Mapping[str, frozenset[Touchpoint]] = {
     "tool_shields": frozenset({_T.TOOL_CALL, _T.TOOL_RESULT, _T.RETRIEVAL}),
 }
 """Where a shield of each of an agent's lists can look."""
+SHIELD_LISTS = frozenset(_OFFERED)
+"""The names of these lists."""
 _DEFAULT: Mapping[str, frozenset[Touchpoint]] = {
     "shields": frozenset({_T.INPUT, _T.OUTPUT}),
     "input_shields": frozenset({_T.INPUT}),
@@ -77,8 +81,10 @@ class FunctionShield:
         """Asks the function.
 
         Raises:
+            InvalidInput: There is no message.
             TypeError: It returned something that is no verdict.
         """
+        messages = to_judge(messages)
         judged: Any = list(messages) if self._takes_messages else _said(messages[-1])
         if inspect.iscoroutinefunction(self._function):
             said = await self._function(judged)
@@ -119,6 +125,25 @@ def shield(function: Judge | None = None, /, **options: Any) -> FunctionShield |
     if function is None:
         return lambda given: FunctionShield(given, **options)
     return FunctionShield(function)
+
+
+def to_judge(messages: Any) -> Sequence[Message]:
+    """What a shield is asked to judge: messages, or what stands for them when a shield is used alone.
+
+    Args:
+        messages: Messages, dicts as other libraries have them, and texts of a user; one alone is a conversation, too.
+
+    Raises:
+        InvalidInput: There is none, or it is something else.
+    """
+    given: Any = [messages] if isinstance(messages, (str, Mapping, *_MESSAGES)) else messages
+    if not isinstance(given, Sequence) or not given:
+        raise InvalidInput("There is no message to judge: a shield judges the last of a list.")
+    if isinstance(given[-1], _MESSAGES):
+        return cast(Sequence[Message], given)
+    from .llama.intake import message_of
+
+    return [UserMessage(one) if isinstance(one, str) else message_of(one) for one in given]
 
 
 def as_shield(given: ShieldLike) -> Shield:

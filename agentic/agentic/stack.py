@@ -13,6 +13,7 @@ from .inference import connect
 from .portal import run_sync
 from .prompts import PromptStore
 from .protocols import Inference, MemoryBank, Shield, Tool, Toolgroup
+from .shield import SHIELD_LISTS
 from .store import Store, open_store
 from .types.errors import ConfigError, NotFound
 
@@ -24,7 +25,7 @@ class Stack:
         config: The file's contents.
         models: Models besides the file's, or in their place, by name.
         toolgroups: Toolgroups, likewise, by id.
-        shields: Shields, likewise, by the id that a server's clients use.
+        shields: Shields, likewise, by the id that agents and a server's clients use.
         banks: Memory banks, likewise, by name.
     """
 
@@ -85,8 +86,13 @@ class Stack:
         return ModelConfig(model=model, type=type, endpoint=endpoint, api_key=api_key)
 
     def agent(self, *, model: str = "default", **options: Any) -> Agent:
-        """An agent on one of the file's models and on its store; the other options are those of `Agent`."""
+        """An agent on one of the file's models and on its store; the other options are those of `Agent`.
+
+        Shields of the file go by their names there.
+        """
         settings = {"store": self.config.store, "context_tokens": self.context_tokens(model), **options}
+        for name in SHIELD_LISTS & options.keys():
+            settings[name] = self._shields(options[name])
         if settings.get("prompt") is not None and self.config.prompts:
             if settings["store"] is None:
                 settings["store"] = open_store(None)  # where the agent finds them
@@ -111,3 +117,10 @@ class Stack:
         finally:
             if not isinstance(store, Store):  # otherwise it is the caller's own
                 await prompts.aclose()
+
+    def _shields(self, given: Any) -> Any:
+        """A list of shields, with those of this stack in the place of their names."""
+        if not isinstance(given, list | tuple):
+            return given
+        named = {**self.config.shields, **self.shields}
+        return [named.get(one, one) if isinstance(one, str) else one for one in given]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agentic.threads import run_in_thread
-from agentic.types.errors import AgenticError, InvalidInput
+from agentic.types.errors import AgenticError, InvalidInput, NotFound
 
 from .computing import Embedder, as_bytes, forget_aside, hash_of, no_embedding, pin
 from .embedding.checked import Checked
@@ -88,11 +88,18 @@ class _Given:
 
 
 class Adder:
-    """Collects documents, and stores them in groups."""
+    """Collects documents, and stores them in groups.
 
-    def __init__(self, rows: Rows, embedding: Embedding | None) -> None:
+    Args:
+        rows: Where they are stored.
+        embedding: What computes their vectors.
+        replaces: Each takes the place of another one of its id; where that was removed meanwhile, none is stored.
+    """
+
+    def __init__(self, rows: Rows, embedding: Embedding | None, *, replaces: bool = False) -> None:
         self.tally = Tally()
         self._rows = rows
+        self._replaces = replaces
         self._embedder = Embedder(rows, embedding) if embedding is not None else None
         self._group: list[Entry] = []
         self._size = 0
@@ -127,12 +134,21 @@ class Adder:
     async def store(
         self, entries: Sequence[Entry], vectors: Vectors | None, fingerprint: Fingerprint | None = None
     ) -> None:
-        """Stores documents with the vectors of all their chunks; None: each has its own."""
+        """Stores documents with the vectors of all their chunks; None: each has its own.
+
+        Raises:
+            NotFound: The one whose place a document takes is gone.
+        """
         if fingerprint is None and self._embedder is not None:
             fingerprint = await self._embedder.embedding.fingerprint()
         ready = entries if vectors is None else _with_vectors(entries, vectors)
 
         def work(tx: Tx) -> list[Change]:
+            if self._replaces:
+                there = known(tx, [entry.name for entry in entries])
+                for entry in entries:
+                    if entry.name not in there:
+                        raise NotFound(f"The bank {tx.bank.name!r} has no document {entry.name!r}.")
             if fingerprint is not None:
                 pin(tx, fingerprint)
                 texts = (chunk.text for entry in entries for chunk in entry.chunks)

@@ -153,16 +153,7 @@ class MemoryBank:
         Raises:
             InvalidInput: It is no text, or holds nothing.
         """
-        adding.check_text(text)
-        if not text.strip():
-            raise InvalidInput("A text to remember must not be empty.")
-        document = Document(
-            content=text, id=id, title=title, source=source, mime_type="text/plain", metadata=metadata or {}
-        )
-        report = await self.aadd(document)
-        for error in report.failed.values():
-            raise InvalidInput(error)
-        return report
+        return await self._add_text(text, id, title, source, metadata or {}, replaces=False)
 
     async def aadd_texts(
         self,
@@ -236,7 +227,7 @@ class MemoryBank:
         if text is not None:
             said = old.metadata if metadata is None else metadata
             called = old.title if title is None else title
-            await self.aadd_text(text, id=id, title=called, source=old.source, metadata=said)
+            await self._add_text(text, id, called, old.source, said, replaces=True)
         elif not await self._rows.write(lambda tx: upkeep.update(tx, id, metadata, title)):
             raise NotFound(f"The bank {self.name!r} has no document {id!r}.")
 
@@ -440,6 +431,19 @@ class MemoryBank:
     close = synced(aclose)
 
     # -- inside -------------------------------------------------------------------------------------------------------
+
+    async def _add_text(
+        self, text: str, id: str | None, title: str, source: str, metadata: Mapping[str, Any], *, replaces: bool
+    ) -> Report:
+        adding.check_text(text)
+        if not text.strip():
+            raise InvalidInput("A text to remember must not be empty.")
+        document = Document(content=text, id=id, title=title, source=source, mime_type="text/plain", metadata=metadata)
+        adder = adding.Adder(self._rows, self._embedding, replaces=replaces)
+        await adding.add_sources(adder, [document], {}, lambda _name, _tally: None)
+        for error in adder.tally.failed.values():
+            raise InvalidInput(error)
+        return adder.tally.report()
 
     async def _add_computed(self, adder: adding.Adder, entries: Sequence[Any]) -> None:
         there = await self._rows.read(lambda tx: known(tx, [entry.name for entry in entries]))

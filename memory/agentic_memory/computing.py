@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .types import Vectors
 
 _ASKED = 256
-"""Texts that are embedded before their vectors are put aside, for the case of an interruption."""
+"""The most texts that are embedded before their vectors are put aside, for the case of an interruption."""
 PUT_ASIDE = 1.0
 """Seconds of computing that an interruption may cost."""
 
@@ -94,11 +94,19 @@ def as_bytes(content: str | bytes) -> bytes:
 
 @dataclass(slots=True)
 class Embedder:
-    """Vectors for the chunks of one bank, each text computed once."""
+    """Vectors for the chunks of one bank, each text computed once.
+
+    Attributes:
+        rows: Where the bank is.
+        embedding: What computes.
+        computed: How many texts it was asked for.
+        asked: How many at a time: few of a slow embedding, so that an interruption costs about a second.
+    """
 
     rows: Rows
     embedding: Embedding
     computed: int = 0
+    asked: int = 32
 
     async def vectors(self, texts: Sequence[str], there: Mapping[str, bytes]) -> Vectors:
         """One row for each text; those in `there` and those put aside before are not computed."""
@@ -121,15 +129,19 @@ class Embedder:
         aside: dict[str, bytes] = {}
         since = time.monotonic()
         try:
-            for start in range(0, len(texts), _ASKED):
-                part = texts[start : start + _ASKED]
+            start, texts = 0, sorted(texts, key=len)  # those of like length cost the least together
+            while part := texts[start : start + min(self.asked, _ASKED)]:
+                begun = time.monotonic()
                 computed = await self.embedding.embed(part)
                 # Only now: a model that was never asked would be given a text of ours to find out its dimension.
                 dimension = (await self.embedding.fingerprint()).dimension
                 given = normalised(computed, len(part), dimension)
                 self.computed += len(part)
                 aside |= {text: vector.tobytes() for text, vector in zip(part, given, strict=True)}
-                if time.monotonic() - since >= PUT_ASIDE and start + _ASKED < len(texts):
+                start += len(part)
+                if time.monotonic() - begun < PUT_ASIDE / 2:
+                    self.asked = min(2 * self.asked, _ASKED)
+                if time.monotonic() - since >= PUT_ASIDE and start < len(texts):
                     await self._put_aside(aside)
                     found, aside, since = found | aside, {}, time.monotonic()
         except BaseException:

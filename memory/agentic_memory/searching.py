@@ -102,8 +102,17 @@ def check(search: Search) -> None:
         raise InvalidInput(f"There is no mode {search.mode!r}.", hint=f"There are: {', '.join(MODES)}.")
     if not _is_number(search.diversity) or not 0 <= search.diversity <= 1:
         raise InvalidInput(f"diversity is a number from 0 to 1, not {search.diversity!r}.")
-    if search.min_score is not None and not _is_number(search.min_score):
-        raise InvalidInput(f"min_score is a number or None, not {search.min_score!r}.")
+    check_least(search.min_score)
+
+
+def check_least(min_score: Any) -> None:
+    """Refuses what scores cannot be compared with.
+
+    Raises:
+        InvalidInput: It is neither a number nor None.
+    """
+    if min_score is not None and not _is_number(min_score):
+        raise InvalidInput(f"min_score is a number or None, not {min_score!r}.")
 
 
 def _is_number(value: Any) -> bool:

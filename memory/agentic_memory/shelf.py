@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -79,6 +80,20 @@ class Shelf:
             if other.kind == kind:
                 return other(name, store=self._store)
         return MemoryBank(name, store=self._store, embedding=embedding)
+
+    @staticmethod
+    async def shown(bank: AnyBank, document: str) -> dict[str, Any]:
+        """What a bank knows of a document, and the passages that it was cut into, in order.
+
+        Raises:
+            NotFound: It has none of that id.
+        """
+
+        def work(tx: Tx) -> dict[str, Any]:
+            passages = [{"text": row.text, "position": row.position} for row in upkeep.passages(tx, document)]
+            return {**asdict(upkeep.one(tx, document)), "passages": passages}
+
+        return await bank.rows.read(work)
 
     @staticmethod
     def kind_of(file: str | Path) -> str:

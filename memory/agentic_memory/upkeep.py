@@ -16,7 +16,7 @@ from agentic.types.errors import InvalidInput, NotFound, StoreCorrupt
 from .adding import Adder
 from .computing import Embedder, forget_aside, normalised
 from .report import DocumentInfo, Report, Verification
-from .rows import Entry, Filter, Rows, Tx, compile_filter, span
+from .rows import Entry, Filter, Row, Rows, Tx, compile_filter, fetch, known, span
 from .rows.documents import as_json, clean, digest, from_json, hash_of_update, insert_vectors, unindex
 from .rows.schema import words_table
 from .rows.vectors import blobs_between
@@ -41,7 +41,8 @@ def one(tx: Tx, name: str) -> DocumentInfo:
     """
     row = tx.one(f"SELECT {_INFO} FROM agentic_bank_documents WHERE bank = ? AND name = ?", (tx.bank.id, name))  # noqa: S608
     if row is None:
-        raise NotFound(f"The bank {tx.bank.name!r} has no document {name!r}.")
+        hint = f"See: agentic memory ls {tx.bank.name}"
+        raise NotFound(f"The bank {tx.bank.name!r} has no document {name!r}.", hint=hint)
     return _info(row)
 
 
@@ -54,6 +55,13 @@ def listed(tx: Tx, condition: Filter | None, limit: int | None, offset: int) -> 
         [tx.bank.id, *values, *page],
     )
     return [_info(row) for row in rows]
+
+
+def passages(tx: Tx, name: str) -> list[Row]:
+    """A document's chunks, as far as they are there, in order; none when there is no such document."""
+    numbers = [number for each in known(tx, [name]).values() for number in range(each.id, each.id + each.chunks)]
+    rows = fetch(tx, numbers)
+    return [rows[number] for number in numbers if number in rows]
 
 
 def _info(row: tuple[Any, ...]) -> DocumentInfo:

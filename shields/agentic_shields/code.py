@@ -15,6 +15,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeAlias, get_args
 
+from agentic.shield import to_judge
 from agentic.threads import run_in_thread
 from agentic.types import AssistantMessage, ConfigError, InvalidInput, Message, SafetyViolation, Touchpoint, Verdict
 from agentic.types.errors import describe
@@ -110,9 +111,9 @@ class CodeShield:
         """Judges the code in the calls of the last message.
 
         Raises:
-            InvalidInput: It is too long, or nested too deeply to be read.
+            InvalidInput: There is none, or it is too long, or nested too deeply to be read.
         """
-        last = messages[-1]
+        last = to_judge(messages)[-1]
         calls = last.tool_calls if isinstance(last, AssistantMessage) else ()
         codes = [code for call in calls for code in self._codes(call)]
         if not codes:

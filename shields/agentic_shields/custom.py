@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from agentic.inference import Retries, connect, generate
 from agentic.protocols import Inference
+from agentic.shield import to_judge
 from agentic.types import (
     Completion,
     ConfigError,
@@ -17,6 +18,7 @@ from agentic.types import (
     Message,
     SafetyViolation,
     SamplingParams,
+    StopReason,
     SystemMessage,
     Touchpoint,
     UserMessage,
@@ -75,8 +77,12 @@ class WordShield:
         self._refusal = refusal
 
     async def check(self, messages: Sequence[Message]) -> Verdict:
-        """Looks at the last message's text and context, and at the arguments of its calls; only text can be masked."""
-        message = messages[-1]
+        """Looks at the last message's text and context, and at the arguments of its calls; only text can be masked.
+
+        Raises:
+            InvalidInput: There is none.
+        """
+        message = to_judge(messages)[-1]
         text = written(message if self._mask is None else replace(message, content=""))
         if found := self._places(text):
             violation = SafetyViolation(self._refusal, {"violation_type": "words"})  # callers see it: no word of it
@@ -143,9 +149,14 @@ class RubricShield:
         self._inference = connect(model) if isinstance(model, str) else model
 
     async def check(self, messages: Sequence[Message]) -> Verdict:
-        """Judges the last message, in the light of those before it."""
+        """Judges the last message, in the light of those before it.
+
+        Raises:
+            InvalidInput: There is none.
+        """
         model, prompt, text = self._inference.model, "", ""
-        question = UserMessage(quoted(messages, self._window))
+        question = UserMessage(quoted(to_judge(messages), self._window))
+        cut = False
         try:
             async with asyncio.timeout(self._timeout):
                 request = InferenceRequest(messages=(self._task, question), sampling=SamplingParams(max_tokens=200))
@@ -155,6 +166,7 @@ class RubricShield:
                     async for delta in deltas:
                         if isinstance(delta, Completion):
                             text = delta.message.content
+                            cut = delta.message.stop_reason is StopReason.OUT_OF_TOKENS
         except TimeoutError:
             error: str | None = f"{model} gave no verdict within {self._timeout:g} s."
         except Exception as problem:
@@ -165,6 +177,8 @@ class RubricShield:
         passes = text.strip().partition("\n")[0].strip(" .*`'\"#:").upper() == "PASS"
         if error is None and not objects and not passes:
             error = f"{model} answered neither PASS nor FAIL: {text.strip()[:80] or 'nothing'}"
+        if error is None and not objects and cut:
+            error = f"{model}'s answer was cut off."
         if error is not None:
             return Verdict.failed(self.shield_id, error, self.on_error, raw=text, model=model, prompt=prompt)
         violation = None

@@ -20,6 +20,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, TypeAlias, get_args
 
+from agentic.shield import to_judge
 from agentic.threads import run_in_thread
 from agentic.types import (
     AssistantMessage,
@@ -116,9 +117,10 @@ class PIIShield:
         """Judges the last message. Data in a user's context is never masked: `mask` blocks it there.
 
         Raises:
-            InvalidInput: It is too long.
+            InvalidInput: There is none, or it is too long.
         """
-        return await run_in_thread(lambda: self._judge(messages), "agentic-pii")
+        judged = to_judge(messages)
+        return await run_in_thread(lambda: self._judge(judged), "agentic-pii")
 
     def reveal(self, call: ToolCall, masked: Mapping[str, str]) -> Mapping[str, Any]:
         """The call's arguments, with real values for a tool of `reveal_to`.

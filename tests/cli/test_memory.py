@@ -27,7 +27,9 @@ def notes(tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_bank_from_its_making_to_its_end(agentic: Agentic, notes: Path, tmp_path: Path) -> None:
+def test_a_bank_from_its_making_to_its_end(
+    agentic: Agentic, notes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     made = agentic("memory", "create", "home", "--embedding", "wordllama", "--json")
     assert json.loads(made.stdout)["bank"] == "home"
     assert agentic("memory", "create", "home").exit_code == 2
@@ -53,7 +55,11 @@ def test_a_bank_from_its_making_to_its_end(agentic: Agentic, notes: Path, tmp_pa
     lines = agentic("memory", "ls", "home").stdout.splitlines()
     assert [line.split("\t")[1:] for line in lines] == [["2", "Kettle"], ["1", "lamp.txt"]]
     lamp = str(notes / "lamp.txt")
-    assert json.loads(agentic("memory", "show", "home", lamp).stdout)["chunks"] == 1
+    told = json.loads(agentic("memory", "show", "home", lamp, "--json").stdout)
+    assert (told["chunks"], told["passages"][0]["text"]) == (1, "The lamp needs a bulb of 40 watts.")
+    assert "\n1 of 1\nThe lamp needs a bulb of 40 watts.\n" in agentic("memory", "show", "home", lamp).stdout
+    monkeypatch.chdir(notes)
+    assert json.loads(agentic("memory", "show", "home", "lamp.txt", "--json").stdout) == told
     assert agentic("memory", "show", "home", "nothing").exit_code == 2
     assert json.loads(agentic("memory", "stats", "home", "--json").stdout)["documents"] == 2
     assert "2 documents and 3 chunks are sound" in agentic("memory", "verify", "home").stdout
@@ -63,7 +69,7 @@ def test_a_bank_from_its_making_to_its_end(agentic: Agentic, notes: Path, tmp_pa
     copied = agentic("memory", "import", "copy", file, "--embedding", "wordllama")
     assert copied.stdout.startswith("2 added"), copied.stderr
     assert agentic("memory", "rm", "copy").exit_code == 2
-    assert "Removed 1 documents" in agentic("memory", "rm", "copy", lamp).stdout
+    assert "Removed 1 documents" in agentic("memory", "rm", "copy", "lamp.txt").stdout
     assert agentic("memory", "rm", "copy", "--bank").exit_code == 0
     assert [one["name"] for one in json.loads(agentic("memory", "ls", "--json").stdout)] == ["home"]
 

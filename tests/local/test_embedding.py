@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
+import queue
+import threading
 
 import pytest
 
@@ -59,3 +62,25 @@ async def test_texts_keep_their_order_and_a_batch_changes_little() -> None:
     alone = [(await embedder.embed([text]))[0] for text in texts[:5]]
     assert all(cosine(first, second) > 0.98 for first, second in zip(alone, together, strict=False))
     await embedder.aclose()
+
+
+async def test_a_cancelled_caller_leaves_when_the_computing_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    events: queue.Queue[threading.Event] = queue.Queue()
+    going_on = threading.Event()
+    ended: list[bool] = []
+
+    def embed(_self: LocalEmbedder, _texts: list[str], cancel: threading.Event) -> list[list[float]]:
+        events.put(cancel)
+        ended.append(going_on.wait(10))
+        return []
+
+    monkeypatch.setattr(LocalEmbedder, "_embed", embed)
+    task = asyncio.create_task(LocalEmbedder().embed(["a"]))
+    cancel = await asyncio.to_thread(events.get, timeout=10)
+    task.cancel()
+    assert await asyncio.to_thread(cancel.wait, 10)
+    assert not task.done()
+    going_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert ended == [True]

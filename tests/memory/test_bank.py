@@ -174,6 +174,20 @@ def test_update_changes_what_is_said_without_computing(filled: MemoryBank, words
     assert filled.verify().ok
 
 
+def test_a_document_that_is_removed_while_its_new_text_is_computed_stays_removed(file: Path) -> None:
+    class Removing(Words):
+        async def embed(self, texts: Sequence[str]) -> Any:
+            if texts == ["new"]:
+                assert await docs.adelete("d1") == 1
+            return await super().embed(texts)
+
+    with MemoryBank("docs", store=file, embedding=Removing()) as docs:
+        docs.add_text("old", id="d1")
+        with pytest.raises(NotFound, match="'d1'"):
+            docs.update("d1", text="new")
+        assert docs.documents() == ()
+
+
 def test_a_new_text_is_still_from_where_the_old_one_was(bank: MemoryBank) -> None:
     bank.add_text("an old text", source="https://example.org/manual.pdf", metadata={"lang": "en"})
     bank.update("https://example.org/manual.pdf", text="a new text")

@@ -108,6 +108,23 @@ class Breaking(Words):
         return await super().embed(texts)
 
 
+@pytest.mark.parametrize(("seconds", "sizes"), [(0.0, [32] * 10), (1e9, [32, 64, 128, 96])])
+def test_a_slow_embedding_gets_few_texts_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, sizes: list[int]
+) -> None:
+    asked: list[int] = []
+
+    class Counting(Words):
+        async def embed(self, texts: Sequence[str]) -> Vectors:
+            asked.append(len(texts))
+            return await super().embed(texts)
+
+    monkeypatch.setattr(computing, "PUT_ASIDE", seconds)
+    with MemoryBank("docs", store=tmp_path / "agent.db", embedding=Counting()) as bank:
+        bank.add_texts([f"text {number}" for number in range(320)])
+    assert asked == sizes
+
+
 def test_an_interrupted_ingest_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "agent.db"
     monkeypatch.setattr(computing, "_ASKED", 10)

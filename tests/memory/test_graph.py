@@ -44,6 +44,10 @@ def test_neighbours_by_distance(bank: GraphBank) -> None:
     assert set(bank.neighbours("the Analytical Engine")) == {Relation(*ADA[1]), Relation(*ADA[2])}
 
 
+def test_relations_that_are_farther_than_wanted_are_left_out(bank: GraphBank) -> None:
+    assert [hit.score for hit in bank.query("What did Ada Lovelace do?", min_score=1)] == [1.0]
+
+
 def test_a_question_finds_what_is_around_the_entities_that_it_names(bank: GraphBank) -> None:
     hits = bank.query("What did Ada Lovelace do?")
     assert [(hit.text, hit.score) for hit in hits[:2]] == [

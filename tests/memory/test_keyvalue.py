@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agentic.protocols import MemoryBank
-from agentic.types import ConfigError, InvalidInput, StoreError
+from agentic.types import ConfigError, InvalidInput, NotFound, StoreError
 from agentic_memory import GraphBank, KeyValueBank
 
 
@@ -50,6 +50,26 @@ def test_a_question_that_names_a_key_finds_its_value_first(bank: KeyValueBank, q
     bank.put("about", "a password for the wifi is a word that lets you in")
     first, *_ = bank.query(question)
     assert (first.text.rpartition(": ")[2], first.score, first.bank) == ("tortoise", 1.0, "notes")
+
+
+def test_what_is_said_of_a_value_is_changed(bank: KeyValueBank) -> None:
+    bank.put("limit", 3, metadata={"lang": "en"})
+    bank.update("limit", title="The limit", metadata={"lang": "de"})
+    (hit,) = bank.query("limit", filter={"lang": "de"})
+    assert (hit.title, bank.get("limit"), bank.verify().ok) == ("The limit", 3, True)
+    with pytest.raises(NotFound, match="no document 'none'"):
+        bank.update("none", title="x")
+    with pytest.raises(InvalidInput):
+        bank.update("limit", title=3)  # type: ignore[arg-type]
+
+
+def test_what_scores_less_is_left_out(bank: KeyValueBank) -> None:
+    bank.put("wifi", "tortoise")
+    bank.put("about", "what wifi is")
+    assert len(bank.query("wifi")) == 2
+    assert [hit.document_id for hit in bank.query("wifi", min_score=1.0)] == ["wifi"]
+    with pytest.raises(InvalidInput, match="min_score"):
+        bank.query("wifi", min_score="much")  # type: ignore[arg-type]
 
 
 def test_then_come_values_that_share_words(bank: KeyValueBank) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from agentic import Agent, EndReason, Image, Limits, Tool, ToolCall, ToolOutput, Turn, UserMessage
@@ -109,6 +109,7 @@ def test_nothing_in_a_chunk_ends_its_quotation(end: str) -> None:
     assert all(line.startswith("> ") for line in (source, *lines))
 
 
+@example([("", " ")], 1)
 @given(st.lists(st.tuples(st.text(max_size=80), st.text(max_size=20)), max_size=4), st.integers(1, 200))
 def test_every_line_is_a_heading_a_number_or_quoted(found: list[tuple[str, str]], tokens: int) -> None:
     text, shown = as_context([hit(body, title=title, source=title) for body, title in found], tokens=tokens)

@@ -21,6 +21,7 @@ from agentic_shields.llama_guard import CATEGORIES, KNOWN
 from agentic_shields.llama_guard.prompt import inert
 from agentic_shields.llama_guard.verdict import Reading, probability, read
 from servers.base import Answer, HangUp, Request, Server, StallAfter, Status
+from servers.brain import Reply
 from servers.guard import PHRASES, GuardBrain
 from servers.ollama import OllamaServer
 from servers.openai import OpenAIServer
@@ -217,6 +218,18 @@ def test_a_category_that_the_size_should_not_know_blocks_all_the_same(size: Any)
 def test_where_nobody_said_anything_there_is_nothing_to_judge(messages: list[Message]) -> None:
     with pytest.raises(InvalidInput, match="no message"):
         judge(LlamaGuard(ScriptedModel()), *messages)
+
+
+@pytest.mark.parametrize(("says", "what"), [("safe", "unchecked"), ("unsafe\nS1", "S1")])
+def test_an_answer_that_was_cut_off_clears_nothing(says: str, what: str) -> None:
+    with OpenAIServer(lambda _seen: Reply(says, cut_off=True)) as server:
+        for on_error in ("block", "allow"):
+            guard = LlamaGuard("openai/test", endpoint=server.url, on_error=on_error)
+            verdict = judge(guard, "Hi")
+            assert verdict.violation is not None
+            assert verdict.violation.metadata["violation_type"] == what
+            assert verdict.blocked is (on_error == "block" or what == "S1")
+            assert verdict.error == ("openai/test's answer was cut off." if says == "safe" else None)
 
 
 def test_the_table_of_sizes() -> None:

@@ -496,6 +496,30 @@ def test_an_answer_is_let_out_in_segments_that_were_cleared() -> None:
     assert "".join(deltas(events)) == "".join(SENTENCES)
 
 
+def test_a_short_sentence_is_let_out_by_itself() -> None:
+    async def look(text: str) -> tuple[Verdict, ...]:
+        return ()
+
+    async def main() -> list[Any]:
+        seen: list[Any] = []
+        async with Outlet("step", "segments", look, seen.append) as outlet:
+            for piece in ("All is well. ", "Dr. ", "Who says so"):
+                outlet.feed(piece)
+                await asyncio.sleep(0)
+        return seen
+
+    assert [event.text for event in asyncio.run(main())] == ["All is well. "]
+
+
+def test_a_step_tells_the_objection_that_ended_the_turn() -> None:
+    mine = Agent(ScriptedModel(["Fine."]), shields=[shield(lambda text: "bomb" not in text)], store=None)
+    for question, objects in (("A bomb.", True), ("A cat.", False)):
+        turn = mine.run(question)
+        step = next(step for step in turn.steps if isinstance(step, ShieldCallStep))
+        assert step.violation == turn.violation
+        assert (step.violation is not None) is objects
+
+
 def test_shields_look_while_the_model_goes_on() -> None:
     went_on, looked = threading.Event(), threading.Event()
 

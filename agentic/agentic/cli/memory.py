@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
@@ -132,16 +133,23 @@ def list_banks(name: str | None, store: str, as_json: bool) -> None:
 @click.argument("name")
 @click.argument("document")
 @store_option
-def show(name: str, document: str, store: str) -> None:
-    """Shows what bank NAME knows of DOCUMENT, by its id, as JSON."""
-    from ..types.errors import NotFound
-
-    with _closing(_shelf(store).bank(name, embeds=False)) as bank:
-        for one in bank.documents():
-            if one.id == document:
-                click.echo(json.dumps(asdict(one), ensure_ascii=False, indent=2))
-                return
-    raise NotFound(f"The bank {name!r} has no document {document!r}.", hint=f"See: agentic memory ls {name}")
+@json_option
+def show(name: str, document: str, store: str, as_json: bool) -> None:
+    """Shows what bank NAME knows of DOCUMENT, by its id or path, and the passages that it was cut into."""
+    shelf = _shelf(store)
+    with _closing(shelf.bank(name, embeds=False)) as bank:
+        found = run_sync(shelf.shown(bank, *_ids(bank, [document])))
+    if as_json:
+        click.echo(json.dumps(found, ensure_ascii=False))
+        return
+    passages = found.pop("passages")
+    for key in ("id", "title", "source", "mime_type", "metadata"):
+        if value := found[key]:
+            click.echo(cleaned(f"{key}: {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}"))
+    for number, passage in enumerate(passages, 1):
+        place = f", page {passage['position']['page']}" if "page" in passage["position"] else ""
+        click.secho(f"\n{number} of {len(passages)}{place}", bold=True)
+        click.echo(cleaned(passage["text"]))
 
 
 @command.command("rm")
@@ -151,7 +159,7 @@ def show(name: str, document: str, store: str) -> None:
 @store_option
 @json_option
 def remove(name: str, documents: tuple[str, ...], whole: bool, store: str, as_json: bool) -> None:
-    """Removes DOCUMENTS, by their ids, from bank NAME; or with --bank the whole of it."""
+    """Removes DOCUMENTS, by their ids or paths, from bank NAME; or with --bank the whole of it."""
     if whole == bool(documents):
         raise click.UsageError("Name documents, or give --bank to remove the whole bank.")
     with _closing(_shelf(store).bank(name, embeds=False)) as bank:
@@ -159,7 +167,7 @@ def remove(name: str, documents: tuple[str, ...], whole: bool, store: str, as_js
             bank.drop()
             _tell({"bank": name}, f"Removed the bank {name}.", as_json)
         else:
-            count = bank.delete(*documents)
+            count = bank.delete(*_ids(bank, documents))
             _tell({"removed": count}, f"Removed {count} documents.", as_json)
 
 
@@ -224,6 +232,13 @@ def _shelf(store: str) -> Any:
     from .. import plugins
 
     return plugins.load("memory", "banks")(store)
+
+
+def _ids(bank: Any, documents: Sequence[str]) -> list[str]:
+    """The ids of documents; a file's is its whole path."""
+    known = {one.id for one in bank.documents()}
+    paths = {given: os.path.abspath(given) for given in documents}  # noqa: PTH100 - as `add` names them
+    return [path if path in known and given not in known else given for given, path in paths.items()]
 
 
 def _check_kind(bank: Any, what: str) -> None:

@@ -6,13 +6,14 @@ Source of the recipe (mean of the token vectors where the mask is set, then leng
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ..models import EMBEDDING_MODEL, find, pull
-from ..threads import run_in_thread
+from ..threads import carried_through, run_in_thread
 from ..types.errors import ConfigError, InvalidInput
 
 DIMENSION = 384
@@ -78,10 +79,13 @@ class LocalEmbedder:
 
     async def _in_thread(self, texts: list[str]) -> list[list[float]]:
         cancel = threading.Event()
+        work = asyncio.ensure_future(run_in_thread(lambda: self._embed(texts, cancel), "agentic-embed"))
         try:
-            return await run_in_thread(lambda: self._embed(texts, cancel), "agentic-embed")
+            return await asyncio.shield(work)
         except asyncio.CancelledError:
             cancel.set()
+            with contextlib.suppress(Exception):  # onnxruntime aborts a process that ends while it computes
+                await carried_through(work)
             raise
 
     def _embed(self, texts: list[str], cancel: threading.Event) -> list[list[float]]:

@@ -158,7 +158,7 @@ class TurnSpans:
                 span.set_attribute("gen_ai.usage.output_tokens", usage.output_tokens)
                 span.set_attribute("gen_ai.response.finish_reasons", [reason])
         if isinstance(step, ShieldCallStep) and step.judgement is not None:
-            span.set_attribute("agentic.violation", step.judgement.violation is not None)
+            span.set_attribute("agentic.violation", step.violation is not None)
         _finish(span, failure.error if failure is not None else None)
 
 

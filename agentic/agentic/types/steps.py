@@ -307,6 +307,11 @@ class ShieldCallStep:
     failure: Failure | None = None
     step_type: Literal["shield_call"] = "shield_call"
 
+    @property
+    def violation(self) -> SafetyViolation | None:
+        """The first objection that blocks, or None."""
+        return None if self.judgement is None else self.judgement.violation
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryRetrievalStep:

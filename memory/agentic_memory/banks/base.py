@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -13,10 +13,12 @@ from agentic.types.errors import InvalidInput
 from agentic.types.steps import Hit
 
 from .. import upkeep
+from ..adding import check_text
 from ..bank import synced
 from ..report import DocumentInfo, Report, Verification
 from ..rows import Change, Entry, Filter, Row, Rows, Tx, fetch, known, lexical, matching, put, remove, remove_all
 from ..rows.documents import as_json, clean
+from ..searching import check_least
 
 _LONGEST_ID = 1000
 
@@ -53,6 +55,22 @@ class RowBank:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r}, store={self._rows.where!r})"
+
+    async def aupdate(self, id: str, *, title: str | None = None, metadata: Mapping[str, Any] | None = None) -> None:
+        """Changes what is said of a document; None leaves it as it is.
+
+        Raises:
+            NotFound: There is no such document.
+            InvalidInput: The title is no text, or the metadata no JSON.
+        """
+        if title is not None:
+            check_text(title)
+
+        def work(tx: Tx) -> None:
+            upkeep.one(tx, id)
+            upkeep.update(tx, id, metadata, title)
+
+        await self._rows.write(work)
 
     async def adelete(self, *ids: str, filter: Filter | None = None) -> int:
         """Removes documents by id, or all whose metadata a filter is true of; returns how many there were."""
@@ -115,6 +133,7 @@ class RowBank:
     def __exit__(self, *_: object) -> None:
         synced(type(self).aclose)(self)
 
+    update = synced(aupdate)
     delete = synced(adelete)
     clear = synced(aclear)
     documents = synced(adocuments)
@@ -128,13 +147,7 @@ class RowBank:
 
     async def _rows_of(self, id: str) -> list[Row]:
         """A document's chunks, in order; none when it is not known."""
-
-        def work(tx: Tx) -> list[Row]:
-            numbers = [number for one in known(tx, [id]).values() for number in range(one.id, one.id + one.chunks)]
-            rows = fetch(tx, numbers)
-            return [rows[number] for number in numbers]
-
-        return await self._rows.read(work)
+        return await self._rows.read(lambda tx: upkeep.passages(tx, id))
 
     async def _put(self, entry: Entry) -> Change:
         (change,) = await self._rows.write(lambda tx: put(tx, [entry]))
@@ -142,6 +155,16 @@ class RowBank:
 
     def _hit(self, row: Row, score: float) -> Hit:
         return Hit(row.text, score, row.name, self.name, row.title, row.source, row.position, row.metadata)
+
+
+def best(hits: Iterable[Hit], k: int, min_score: float | None) -> list[Hit]:
+    """The first hits that score enough.
+
+    Raises:
+        InvalidInput: `min_score` is no number.
+    """
+    check_least(min_score)
+    return [hit for hit in hits if min_score is None or hit.score >= min_score][:k]
 
 
 def by_words(

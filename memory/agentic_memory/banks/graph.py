@@ -21,7 +21,7 @@ from ..rows import Change, Entry, Filter, Row, Tx, known, span, words_of
 from ..rows.documents import from_json
 from ..searching import whole
 from ..types import Chunk
-from .base import RowBank, below_one, by_words, checked_id, checked_metadata, checked_query, hash_of
+from .base import RowBank, below_one, best, by_words, checked_id, checked_metadata, checked_query, hash_of
 
 _MOST_RELATIONS = 1000
 """Relations looked at for one entity."""
@@ -183,13 +183,16 @@ class GraphBank(RowBank):
 
         return await self._rows.read(work)
 
-    async def aquery(self, query: str, *, k: int = 5, filter: Filter | None = None) -> list[Hit]:
+    async def aquery(
+        self, query: str, *, k: int = 5, filter: Filter | None = None, min_score: float | None = None
+    ) -> list[Hit]:
         """The relations around the entities that a question names, then those that share words with it.
 
         Args:
             query: The question.
             k: How many at the most.
             filter: Conditions on the documents' metadata.
+            min_score: Leaves out what scores less.
         """
         asked, k = f" {_key(checked_query(query))} ", whole("k", k, 1)
 
@@ -207,7 +210,7 @@ class GraphBank(RowBank):
             least = 1 / (self._depth + 1)
             for row, score in similar:
                 hits.setdefault(row.chunk, self._hit(row, least * below_one(score)))
-            return list(hits.values())[:k]
+            return best(hits.values(), k, min_score)
 
         return await self._rows.read(work)
 

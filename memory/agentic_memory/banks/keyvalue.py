@@ -16,7 +16,7 @@ from ..rows import Change, Entry, Filter, Tx, fetch, known, matching
 from ..rows.documents import clean
 from ..searching import whole
 from ..types import Chunk
-from .base import RowBank, below_one, by_words, checked_id, checked_metadata, checked_query, hash_of
+from .base import RowBank, below_one, best, by_words, checked_id, checked_metadata, checked_query, hash_of
 
 _MOST_WORDS = 200
 _LONGEST_KEY = 4
@@ -61,13 +61,16 @@ class KeyValueBank(RowBank):
         """The same as `aput` with the id as key: how other banks call it."""
         return await self.aput(id, text, metadata=metadata)
 
-    async def aquery(self, query: str, *, k: int = 5, filter: Filter | None = None) -> list[Hit]:
+    async def aquery(
+        self, query: str, *, k: int = 5, filter: Filter | None = None, min_score: float | None = None
+    ) -> list[Hit]:
         """The values whose keys the question names, then those that share words with it.
 
         Args:
             query: The question.
             k: How many at the most.
             filter: Conditions on the metadata.
+            min_score: Leaves out what scores less.
         """
         names, k = list(dict.fromkeys(_named(checked_query(query)))), whole("k", k, 1)
 
@@ -79,7 +82,7 @@ class KeyValueBank(RowBank):
             hits = {row.name: self._hit(row, 1.0) for number in numbers if (row := rows.get(number))}
             for row, score in by_words(tx, query, k, filter, thorough=True):
                 hits.setdefault(row.name, self._hit(row, below_one(score)))
-            return list(hits.values())[:k]
+            return best(hits.values(), k, min_score)
 
         return await self._rows.read(work)
 

@@ -62,7 +62,8 @@ async def expand(
             while (found := await run_in_thread(lambda files=files: _next(files, seen), "document-files")) is not None:  # type: ignore[misc]
                 yield found
         else:
-            error = InvalidInput(f"A source is a path, a URL or a Document, not {type(source).__name__}.")
+            what = f"A source is a path, a URL or a Document, not {type(source).__name__}."
+            error = InvalidInput(what, hint="Unpack a list: add(*sources).")
             yield Failure(repr(source)[:200], error)
 
 

@@ -14,6 +14,7 @@ from agentic.types.errors import InvalidInput, StoreCorrupt
 
 from ..types import Chunk
 from .access import Tx, numbers_among, span
+from .pairs import paired
 from .schema import near_index, words_table
 
 if TYPE_CHECKING:
@@ -177,7 +178,7 @@ def _insert(tx: Tx, entries: Sequence[Entry]) -> None:
         stored = [(clean(chunk.text), as_json(chunk.position, "position")) for chunk in entry.chunks]
         blobs = [] if entry.vectors is None else [vector.tobytes() for vector in entry.vectors]
         for place, (text, position) in enumerate(stored):
-            chunks.append((first + place, first, text, position))
+            chunks.append((first + place, first, text, position, paired(text)))
         vectors += [(first + place, blob) for place, blob in enumerate(blobs)]
         sealed = digest(stored, blobs)
         told = (clean(entry.title), clean(entry.source), entry.mime_type, as_json(entry.metadata))
@@ -188,11 +189,11 @@ def _insert(tx: Tx, entries: Sequence[Entry]) -> None:
         " added) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         documents,
     )
-    tx.many("INSERT INTO agentic_bank_chunks (id, document, text, position) VALUES (?, ?, ?, ?)", chunks)
+    tx.many("INSERT INTO agentic_bank_chunks (id, document, text, position, words) VALUES (?, ?, ?, ?, ?)", chunks)
     insert_vectors(tx, vectors)
     if tx.sqlite:
         words = f"INSERT INTO {words_table(bank)} (rowid, text) VALUES (?, ?)"  # noqa: S608 - a number
-        tx.many(words, [(row[0], row[2]) for row in chunks])
+        tx.many(words, [(number, text if pairs is None else pairs) for number, _, text, _, pairs in chunks])
 
 
 def insert_vectors(tx: Tx, vectors: Sequence[tuple[int, bytes]]) -> None:
@@ -266,7 +267,7 @@ def _remove_range(tx: Tx, first: int, last: int) -> None:
         words = words_table(tx.bank.id)
         tx.run(
             f"INSERT INTO {words} ({words}, rowid, text)"  # noqa: S608
-            " SELECT 'delete', id, text FROM agentic_bank_chunks WHERE id BETWEEN ? AND ?",
+            " SELECT 'delete', id, coalesce(words, text) FROM agentic_bank_chunks WHERE id BETWEEN ? AND ?",
             (first, last),
         )
     for table, column in (("documents", "id"), ("chunks", "id"), ("vectors", "chunk")):

@@ -6,8 +6,9 @@ import json
 import re
 from collections.abc import Sequence
 
+from . import pairs
 from .access import Tx, numbers_among, span
-from .schema import words_table
+from .schema import INDEXED, words_table
 
 MOST_WORDS = 64
 """Words of a question that are searched for; whoever pastes a book asks for its beginning."""
@@ -29,7 +30,7 @@ _STOP = frozenset(
 
 def words_of(query: str) -> list[str]:
     """The words to search for: without stop words where others remain; repeated ones count again."""
-    words = [word for word in _WORD.findall(query[:20_000]) if len(word) <= 100]
+    words = [word for word in _WORD.findall(pairs.asked(query[:20_000])) if len(word) <= 100]
     return ([word for word in words if word.lower() not in _STOP] or words)[:MOST_WORDS]
 
 
@@ -59,7 +60,7 @@ def lexical(
 
 def _sqlite(tx: Tx, words: list[str], k: int, among: Sequence[int] | None) -> list[tuple[int, float]]:
     table = words_table(tx.bank.id)
-    asked = " OR ".join(f'"{word}"' for word in words)
+    asked = " OR ".join(map(_sought, words))
     if among is None:
         rest, values = "ORDER BY rank", []
     else:  # the plus signs have the words looked up first, and only then what is allowed scored
@@ -68,11 +69,16 @@ def _sqlite(tx: Tx, words: list[str], k: int, among: Sequence[int] | None) -> li
     return [(number, max(score, 1e-9)) for number, score in tx.all(query, (asked, *values, k))]
 
 
+def _sought(word: str) -> str:
+    """A word in FTS5's language."""
+    return f'"{word}" *' if pairs.begins(word) else f'"{word}"'
+
+
 def _rare(tx: Tx, words: list[str]) -> list[str]:
     """In a large bank, the rarest words: those that together are in so many chunks; common ones hardly count anyway."""
     table = words_table(tx.bank.id)
     count = f"SELECT count(*) FROM (SELECT 1 FROM {table} WHERE {table} MATCH ? LIMIT {_MANY})"  # noqa: S608
-    chunks = {word: (tx.one(count, (f'"{word}"',)) or (0,))[0] for word in set(words)}
+    chunks = {word: (tx.one(count, (_sought(word),)) or (0,))[0] for word in set(words)}
     total = 0
     kept: set[str] = set()
     for word in sorted(chunks, key=lambda word: (chunks[word], word)):
@@ -84,12 +90,14 @@ def _rare(tx: Tx, words: list[str]) -> list[str]:
 
 
 def _postgresql(tx: Tx, words: list[str], k: int, among: Sequence[int] | None) -> list[tuple[int, float]]:
-    asked = " || ".join(["plainto_tsquery('english', ?)"] * len(words))
+    begins = [pairs.begins(word) for word in words]
+    asked = " || ".join(f"{'to' if begin else 'plainto'}_tsquery('english', ?)" for begin in begins)
+    sought = [f"{word}:*" if begin else word for word, begin in zip(words, begins, strict=True)]
     allowed, values = ("", []) if among is None else (f" AND id IN ({numbers_among(tx)})", [json.dumps(among)])
     rows = tx.all(
-        "SELECT id, ts_rank_cd(to_tsvector('english', text), query, 1) AS score"  # noqa: S608
+        f"SELECT id, ts_rank_cd({INDEXED}, query, 1) AS score"  # noqa: S608
         f" FROM agentic_bank_chunks, (SELECT {asked} AS query) AS asked"
-        f" WHERE id > ? AND id < ? AND to_tsvector('english', text) @@ query{allowed} ORDER BY score DESC, id LIMIT ?",
-        (*words, *span(tx), *values, k),
+        f" WHERE id > ? AND id < ? AND {INDEXED} @@ query{allowed} ORDER BY score DESC, id LIMIT ?",
+        (*sought, *span(tx), *values, k),
     )
     return [(number, max(float(score), 1e-9)) for number, score in rows]

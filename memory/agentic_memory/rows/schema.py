@@ -14,6 +14,7 @@ from sqlalchemy import (
     Table,
     Text,
     inspect,
+    select,
     text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
@@ -21,10 +22,15 @@ from sqlalchemy.types import Double, UserDefinedType
 
 from agentic.types.errors import ConfigError, StoreCorrupt, StoreTooNew
 
-VERSION = 1
+from .pairs import paired
+
+VERSION = 2
 SPAN = 40
 """Bits of a number that count within a bank; those above say which bank."""
 
+INDEXED = "to_tsvector('english', coalesce(words, text))"
+"""What PostgreSQL finds chunks by."""
+_INDEX = f"CREATE INDEX agentic_bank_words ON agentic_bank_chunks USING gin ({INDEXED})"
 _ADVISORY = 7_236_837_463  # any number that no other application is likely to lock
 _metadata = MetaData()
 _Number = BigInteger().with_variant(Integer, "sqlite")  # SQLite's own row number costs no second index
@@ -79,6 +85,7 @@ _chunks = Table(
     Column("document", _Number, nullable=False),
     Column("text", Text, nullable=False),
     Column("position", Text, nullable=False),
+    Column("words", Text),  # what is indexed, where that is not the text: see `pairs`
 )
 
 _vectors = Table(
@@ -116,38 +123,63 @@ def prepare(engine: Engine, where: str) -> None:
         ConfigError: The PostgreSQL server has no pgvector.
     """
     with engine.connect() as connection:
-        if _found(connection, where):
+        if _found(connection, where) == VERSION:
             return
     with engine.connect() as connection:
         if engine.dialect.name == "sqlite":
             connection.exec_driver_sql("BEGIN IMMEDIATE")
         else:
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY})
-        if not _found(connection, where):
+        found = _found(connection, where)
+        if found == 0:
             if engine.dialect.name != "sqlite":
                 _extend(connection)
             _metadata.create_all(connection)
             connection.execute(_version.insert().values(version=VERSION))
             if engine.dialect.name != "sqlite":
-                connection.exec_driver_sql(
-                    "CREATE INDEX agentic_bank_words ON agentic_bank_chunks USING gin (to_tsvector('english', text))"
-                )
+                connection.exec_driver_sql(_INDEX)
+        elif found < VERSION:
+            _pair_words(connection)
+            connection.execute(_version.update().values(version=VERSION))
         connection.commit()
 
 
-def _found(connection: Connection, where: str) -> bool:
+def _found(connection: Connection, where: str) -> int:
+    """The version of the tables; 0 where there are none."""
     tables = inspect(connection).get_table_names()
     if _version.name not in tables:
         if connection.dialect.name == "sqlite" and any(not name.startswith("agentic_") for name in tables):
             raise StoreCorrupt(f"{where} is another program's database.", hint="Choose another file for the bank.")
-        return False
+        return 0
     version = connection.execute(_version.select()).scalar() or 0
     if version > VERSION:
         raise StoreTooNew(
             f"The banks in {where} were written by a newer version of agentic (schema {version}).",
             hint="Upgrade agentic, or choose another store.",
         )
-    return True
+    return int(version)
+
+
+def _pair_words(connection: Connection) -> None:
+    """From version 1: words of scripts without spaces are indexed by their pairs."""
+    connection.exec_driver_sql("ALTER TABLE agentic_bank_chunks ADD COLUMN words TEXT")
+    banks = connection.execute(_banks.select()).all() if connection.dialect.name == "sqlite" else ()
+    rows = connection.execute(select(_chunks.c.id, _chunks.c.text).execution_options(yield_per=1_000))
+    changed = [{"chunk": row.id, "said": row.text, "new": new} for row in rows if (new := paired(row.text)) is not None]
+    for bank in banks:
+        view, words = f"agentic_bank_text_{bank.id}", words_table(bank.id)
+        connection.exec_driver_sql(f"DROP VIEW {view}")
+        connection.exec_driver_sql(words_of_bank(bank.id)[0])
+        here = [each for each in changed if each["chunk"] >> SPAN == bank.id]
+        delete = f"INSERT INTO {words} ({words}, rowid, text) VALUES ('delete', :chunk, :said)"  # noqa: S608 - a number
+        for statement in (delete, f"INSERT INTO {words} (rowid, text) VALUES (:chunk, :new)"):  # noqa: S608
+            if here:
+                connection.execute(text(statement), here)
+    if changed:
+        connection.execute(text("UPDATE agentic_bank_chunks SET words = :new WHERE id = :chunk"), changed)
+    if connection.dialect.name != "sqlite":
+        connection.exec_driver_sql("DROP INDEX agentic_bank_words")
+        connection.exec_driver_sql(_INDEX)
 
 
 def _extend(connection: Connection) -> None:
@@ -172,7 +204,7 @@ def words_of_bank(bank: int) -> list[str]:
     view, low = f"agentic_bank_text_{bank}", bank << SPAN
     inside = f"id > {low} AND id < {low + (1 << SPAN)}"
     return [
-        f"CREATE VIEW {view} AS SELECT id, text FROM agentic_bank_chunks WHERE {inside}",  # noqa: S608 - a number
+        f"CREATE VIEW {view} AS SELECT id, coalesce(words, text) AS text FROM agentic_bank_chunks WHERE {inside}",  # noqa: S608 - a number
         f"CREATE VIRTUAL TABLE {words_table(bank)} USING fts5(text, content='{view}', content_rowid='id', "
         "tokenize='porter unicode61 remove_diacritics 2')",
         # Few, large merges, and one segment for each transaction: adding costs hardly more in a large bank.

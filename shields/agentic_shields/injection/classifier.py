@@ -25,6 +25,7 @@ from urllib.parse import urlsplit
 from agentic.inference.failures import Server
 from agentic.inference.http import Http, base_url
 from agentic.models import INJECTION_MODEL, find, located, pull
+from agentic.shield import to_judge
 from agentic.threads import run_in_thread
 from agentic.types import ConfigError, InvalidInput, InvalidResponse, Message, SafetyViolation, Touchpoint, Verdict
 from agentic.types.errors import InferenceTimeout
@@ -107,10 +108,10 @@ class PromptGuard:
         """Judges the last message, in overlapping pieces when it is long; the worst piece counts.
 
         Raises:
-            InvalidInput: It is too long.
+            InvalidInput: There is none, or it is too long.
             InferenceError: The endpoint fails, or answers with something else.
         """
-        text = written(messages[-1])
+        text = written(to_judge(messages)[-1])
         if not text.strip():
             return Verdict(self.shield_id, model=self._classifier.name)
         if len(text) > LONGEST:

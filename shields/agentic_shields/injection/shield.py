@@ -20,6 +20,7 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal, TypeAlias, get_args
 
+from agentic.shield import to_judge
 from agentic.threads import run_in_thread
 from agentic.types import (
     AssistantMessage,
@@ -95,8 +96,9 @@ class InjectionShield:
         """Judges the last message; its role says what may be in it. The context of a user's message is a document.
 
         Raises:
-            InvalidInput: It is too long.
+            InvalidInput: There is none, or it is too long.
         """
+        messages = to_judge(messages)
         last = messages[-1]
         length = len(written(last))
         if length > LONGEST:

@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeAlias, get_args
 from agentic.config import current_config
 from agentic.inference import Retries, connect, generate
 from agentic.protocols import Inference
+from agentic.shield import to_judge
 from agentic.types import (
     AssistantMessage,
     Completion,
@@ -22,6 +23,7 @@ from agentic.types import (
     Message,
     SafetyViolation,
     SamplingParams,
+    StopReason,
     SystemMessage,
     Touchpoint,
     Verdict,
@@ -136,7 +138,7 @@ class LlamaGuard:
             InvalidInput: There is no message of a user, a tool or a model.
         """
         started = time.monotonic()
-        verdict = await self._check(messages)
+        verdict = await self._check(to_judge(messages))
         return replace(verdict, latency=time.monotonic() - started)
 
     async def aclose(self) -> None:
@@ -182,6 +184,8 @@ class LlamaGuard:
         if safe is None:
             shown = text.strip()[:80] or "nothing"
             return self._failed(f"{self.model} answered neither safe nor unsafe: {shown}", raw=text, prompt=prompt)
+        if safe and answer.message.stop_reason is StopReason.OUT_OF_TOKENS:
+            return self._failed(f"{self.model}'s answer was cut off.", raw=text, prompt=prompt)
         violation = None if safe and reading.safe else self._violation(reading.codes, likely, passes=safe)
         return Verdict(self.shield_id, violation, text, self.model, prompt)
 

@@ -114,7 +114,7 @@ def step_out(step: Step, turn_id: str) -> JSON:
                 "tool_responses": [response_out(response) for response in step.tool_responses],
             }
         case ShieldCallStep():
-            return {**common, "violation": violation_out(step.judgement.violation if step.judgement else None)}
+            return {**common, "violation": violation_out(step.violation)}
         case MemoryRetrievalStep():
             inserted = step.retrieval.inserted if step.retrieval else ""
             return {**common, "vector_db_ids": ",".join(step.banks), "inserted_context": inserted}
