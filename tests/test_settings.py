@@ -201,7 +201,7 @@ def test_messages_may_be_dicts() -> None:
     assert agent.run([{"role": "system", "content": "Be brief."}, parts]).input_messages[1].text == "Hi"
     assert len(agent.run([UserMessage("Hi"), answer]).input_messages) == 2
     for wrong in ({"role": "robot", "content": "Hi"}, {"text": "Hi"}, [{"role": "user", "content": object()}], {}):
-        with pytest.raises(InvalidInput, match="[Mm]essage.s (role|content)"):
+        with pytest.raises(InvalidInput, match=r"[Mm]essage.s (role|content)"):
             agent.run(wrong)
 
 

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from agentic.types.errors import AgenticError, InvalidInput, NotFound
 
 from .computing import Embedder, as_bytes, forget_aside, hash_of, no_embedding, pin
 from .embedding.checked import Checked
-from .report import Report
+from .progress import Tally, Told
 from .rows import Change, Entry, Rows, Tx, known, put
 from .rows.documents import as_json, clean
 from .rows.vectors import blobs_between
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from agentic.protocols import Inference
 
     from .documents import Count, Workers
-    from .progress import Told
     from .types import Vectors
 
 _GROUP = 1_000
@@ -50,31 +49,6 @@ def name_of(given: Any, content: str | bytes) -> str:
     if not isinstance(given, str) or not given.strip() or len(given) > _LONGEST_NAME:
         raise InvalidInput(f"A document's id is text of 1 to {_LONGEST_NAME} characters, not {given!r:.80}.")
     return clean(given)
-
-
-@dataclass(slots=True)
-class Tally:
-    """What has happened so far."""
-
-    started: float = field(default_factory=time.monotonic)
-    names: dict[Change, list[str]] = field(default_factory=lambda: {"added": [], "changed": [], "unchanged": []})
-    failed: dict[str, str] = field(default_factory=dict)
-    chunks: int = 0
-
-    def note(self, entries: Sequence[Entry], changes: Sequence[Change]) -> None:
-        """Counts documents that were stored."""
-        for entry, change in zip(entries, changes, strict=True):
-            self.names[change].append(entry.name)
-            self.chunks += 0 if change == "unchanged" else len(entry.chunks)
-
-    def report(self) -> Report:
-        """The whole of it."""
-        return Report(
-            **{change: tuple(names) for change, names in self.names.items()},
-            failed=self.failed,
-            chunks=self.chunks,
-            seconds=time.monotonic() - self.started,
-        )
 
 
 @dataclass(frozen=True, slots=True)

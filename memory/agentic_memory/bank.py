@@ -15,7 +15,7 @@ from agentic.types.steps import Hit
 
 from . import adding, computing, searching, upkeep
 from .report import DocumentInfo, Report, Verification
-from .rows import Filter, Rows, Tx, known, matching, remove, remove_all
+from .rows import Filter, Rows, Tx, drop, known, matching, remove, remove_all
 from .rows.documents import as_json
 from .searching import Mode, Reranker, Search
 from .types import Document, Embedding, Fingerprint
@@ -389,7 +389,7 @@ class MemoryBank:
 
     async def adrop(self) -> None:
         """Removes the bank from its store, and closes it."""
-        uid = await self._rows.drop()
+        uid = await self._rows.write(drop)
         await self.aclose()
         self._dense.discard(uid)
 

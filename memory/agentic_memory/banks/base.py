@@ -16,7 +16,7 @@ from .. import upkeep
 from ..adding import check_text
 from ..bank import synced
 from ..report import DocumentInfo, Report, Verification
-from ..rows import Change, Entry, Filter, Row, Rows, Tx, fetch, known, lexical, matching, put, remove, remove_all
+from ..rows import Change, Entry, Filter, Row, Rows, Tx, drop, fetch, known, lexical, matching, put, remove, remove_all
 from ..rows.documents import as_json, clean
 from ..searching import check_least
 
@@ -114,7 +114,7 @@ class RowBank:
 
     async def adrop(self) -> None:
         """Removes the bank from its store, and closes it."""
-        await self._rows.drop()
+        await self._rows.write(drop)
         await self.aclose()
 
     async def aclose(self) -> None:

@@ -16,7 +16,7 @@ A function given to `read` sees one moment; one given to `write` happens whole o
 """
 
 from .access import Bank, Rows, Tx, banks, span
-from .documents import Change, Entry, Known, Row, fetch, known, put, remove, remove_all
+from .documents import Change, Entry, Known, Row, drop, fetch, known, put, remove, remove_all
 from .filters import Filter, compile_filter, matching
 from .lexical import lexical, words_of
 
@@ -31,6 +31,7 @@ __all__ = [
     "Tx",
     "banks",
     "compile_filter",
+    "drop",
     "fetch",
     "known",
     "lexical",

@@ -183,20 +183,6 @@ class Rows:
         """As `read`, in the calling thread; the bank must have been opened."""
         return self._database.run(functools.partial(self._within, work), write=False)
 
-    async def drop(self) -> str:
-        """Removes the bank with all that it holds; returns its `uid`."""
-        from .documents import remove_all
-
-        def work(tx: Tx) -> str:
-            remove_all(tx)
-            if tx.sqlite:
-                tx.run(f"DROP TABLE agentic_bank_words_{tx.bank.id}")
-                tx.run(f"DROP VIEW agentic_bank_text_{tx.bank.id}")
-            tx.run("DELETE FROM agentic_banks WHERE id = ?", (tx.bank.id,))
-            return tx.bank.uid
-
-        return await self.write(work)
-
     async def aclose(self) -> None:
         """Closes every connection. A second call does nothing."""
         if self._closed or self._pid != os.getpid():

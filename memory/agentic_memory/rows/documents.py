@@ -256,6 +256,16 @@ def remove_all(tx: Tx) -> int:
     return count
 
 
+def drop(tx: Tx) -> str:
+    """Removes the bank with all that it holds; returns its `uid`."""
+    remove_all(tx)
+    if tx.sqlite:
+        tx.run(f"DROP TABLE {words_table(tx.bank.id)}")
+        tx.run(f"DROP VIEW agentic_bank_text_{tx.bank.id}")
+    tx.run("DELETE FROM agentic_banks WHERE id = ?", (tx.bank.id,))
+    return tx.bank.uid
+
+
 def unindex(tx: Tx) -> None:
     """Drops PostgreSQL's index of vectors: one of another dimension would refuse what comes next."""
     if not tx.sqlite:
