@@ -12,6 +12,7 @@ from ..protocols import Delta, Prepared
 from ..safeguard import NOT_SEEN
 from ..setup import Setup
 from ..turn import Route
+from ..types.errors import IllegalStep
 from ..types.records import (
     CallClosed,
     Decision,
@@ -108,6 +109,10 @@ class Recording:
         return Cut()
 
 
+def _asked(*given: object) -> IllegalStep:
+    return IllegalStep(f"A replay has asked what only stands for a recorded name: {given!r:.200}")
+
+
 @dataclass(frozen=True, slots=True)
 class _Name:
     """Stands for a model, a bank or a shield that only its name is known of; it is never asked."""
@@ -117,19 +122,19 @@ class _Name:
     shield_id: str = ""
 
     async def prepare(self, request: InferenceRequest) -> Prepared:
-        raise NotImplementedError
+        raise _asked(request)
 
     def generate(self, prepared: Prepared) -> AsyncIterator[Delta]:
-        raise NotImplementedError
+        raise _asked(prepared)
 
     async def aquery(self, query: str, *, k: int = 5) -> Sequence[Hit]:
-        raise NotImplementedError
+        raise _asked(query, k)
 
     async def check(self, messages: Sequence[Any]) -> Verdict:
-        raise NotImplementedError
+        raise _asked(messages)
 
     async def aclose(self) -> None:
-        raise NotImplementedError
+        raise _asked()
 
 
 def told_by(recording: Recording) -> Setup:
