@@ -99,6 +99,7 @@ class Child:
                 arrived.close()
                 _close(process)
                 await asyncio.gather(*readers, return_exceptions=True)
+                await _closed(process)
 
     async def _read_messages(self, process: Process, arrived: Any) -> None:
         import anyio
@@ -211,6 +212,14 @@ def _close(process: Process) -> None:
     with suppress(PermissionError):
         if transport is not None:
             transport.close()
+
+
+async def _closed(process: Process) -> None:
+    """Hears how stdin ended: asyncio would report a broken pipe as an exception that nobody has seen."""
+    assert process.stdin is not None  # noqa: S101 - it was asked for
+    with suppress(OSError, TimeoutError):
+        async with asyncio.timeout(PATIENCE):
+            await process.stdin.wait_closed()
 
 
 def _signal(pid: int, name: str) -> None:
